@@ -8,6 +8,7 @@ from typing import Literal
 from bulkid.errors import PermissionDeniedError, UsageError
 from bulkid.model import Action, Change, QuotaRule, RowRequest
 from bulkid.planning.cover import Cover, accounts_only, cover, groups_where_possible
+from bulkid.planning.creation import GUID
 from bulkid.resources import current
 from bulkid.text import fold, humanize_seconds, listing
 
@@ -193,6 +194,23 @@ def wanted_accounts(requests: Iterable[RowRequest]) -> tuple[tuple[str, ...], tu
         elif request.name:
             names[request.name] = None
     return tuple(ids.values()), tuple(names)
+
+
+def names_beside_ids(requests: Iterable[RowRequest], absent: Collection[str]) -> tuple[str, ...]:
+    """List the names of accounts that rows which delete may mean, where no account has their id.
+
+    Such an account is gone already; unless one has the name of the row, or the id is a name.
+
+    Args:
+        requests: The rows.
+        absent: Folded ids that no account has.
+    """
+    names: dict[str, None] = {}
+    for request in requests if absent else ():
+        if request.action is Action.DELETE and fold(request.account_id) in absent:
+            texts = (request.name, "" if GUID.fullmatch(request.account_id) else request.account_id)
+            names.update(dict.fromkeys(text for text in texts if text))
+    return tuple(names)
 
 
 def singles_are_fewer(total: int, page_size: int, missing: int, overlap: int = 0) -> bool:

@@ -226,3 +226,40 @@ async def test_a_search_that_shows_only_some_of_what_it_finds_does_not_settle_wh
         result = await runs.run(path, server.target, options(tmp_path), context(tmp_path))
     assert (result.exit_code, server.count("PUT")) == (2, 0)
     assert "Several robot accounts" in report(result)[0]["error"]
+
+
+@pytest.mark.parametrize(
+    ("account_id", "name", "message"),
+    [
+        ("00000000-0000-4000-8000-000000000000", "robot-0100", 'The account "robot-0100" has the id'),
+        ("robot-0100", "", "It is the name of an account: put it in the column name."),
+        ("ROBOT-0100", "nobody", "It is the name of an account: put it in the column name."),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 3])
+async def test_a_deletion_whose_id_no_account_has_is_not_called_done_while_an_account_has_its_name(
+    tmp_path: Path, account_id: str, name: str, message: str, others: int
+) -> None:
+    """Whether the account was looked up by itself or with others, and whatever the pages show."""
+    async with Sandbox(SandboxOptions(accounts=230, page_cap=50, limits=())) as server:
+        rest = [("", f"robot-{number:04}", "delete") for number in range(200, 200 + others)]
+        rows = [(account_id, name, "delete"), *rest]
+        path = sheet(tmp_path, ("robot_account_id", "name", "action"), rows)
+        found = await plan(path, target_of(server), tmp_path, allow_delete=True)
+    (row_error,) = found.row_errors
+    assert (row_error.row, row_error.code) == (2, "unknown_account")
+    assert message in row_error.message
+
+
+@pytest.mark.parametrize(("name", "most"), [("", 1), ("nobody", 9)])
+async def test_a_deletion_whose_id_and_name_no_account_has_is_done_already(
+    tmp_path: Path, name: str, most: int
+) -> None:
+    async with Sandbox(SandboxOptions(accounts=230, page_cap=50, limits=())) as server:
+        rows = [("00000000-0000-4000-8000-000000000000", name, "delete")]
+        path = sheet(tmp_path, ("robot_account_id", "name", "action"), rows)
+        found = await plan(path, target_of(server), tmp_path, allow_delete=True)
+    assert found.error is None
+    assert found.row_errors == ()
+    assert (found.summary["unchanged"], found.summary["deleted"]) == (1, 0)
+    assert found.summary["requests"]["GET"] <= most

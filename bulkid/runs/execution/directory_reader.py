@@ -245,10 +245,19 @@ class _AccountReader:
 
     async def read(self) -> Self:
         """Read the accounts by pages or one by one, whichever takes fewer requests."""
+        await self._read()
+        names = () if self.complete else self.lookup.names_beside(self.absent)
+        if names:
+            found = await find_accounts_named(self.engine, self.organization_id, names)
+            self._add(found.accounts or ())
+            self.uncertain = self.uncertain or found.uncertain
+        return self
+
+    async def _read(self) -> None:
         lookup = self.lookup
         if len(lookup.ids) == 1 and not lookup.names:  # else the first page says how many accounts there are
             await self._each(self._look_up, lookup.ids)
-            return self
+            return
         first = await self._page(0)
         await self._take(first)
         ids, names = self._missing_ids(), self._missing_names()
@@ -259,7 +268,6 @@ class _AccountReader:
             await self._read_list(first)
         else:
             self.complete = self._count >= self.total
-        return self
 
     async def _read_list(self, first: Page) -> None:
         """Read the list until it is known of each missing account whether it exists."""

@@ -1,7 +1,8 @@
 """The protocol of a run's input, and the rows that it reads."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bulkid.consume import consume
@@ -9,7 +10,7 @@ from bulkid.model import RowError, RowRequest, RunItem, SheetRow
 from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution, resolve
-from bulkid.planning.strategy import wanted_accounts
+from bulkid.planning.strategy import names_beside_ids, wanted_accounts
 from bulkid.sheet import SheetInfo
 from bulkid.text import fold
 
@@ -29,6 +30,8 @@ class AccountLookup:
     groups: bool  # whether any row mentions a group
     group_texts: frozenset[str] = frozenset()  # the ids or names of groups in the rows
     exact: bool = False  # whether any row has an exact list of groups
+    names_beside: Callable[[Collection[str]], tuple[str, ...]] = lambda _absent: ()
+    """Gives the names to look up besides, for the folded ids that no account has."""
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ class Rows:
         lists = {groups for request in requests for groups in (request.add, request.remove, request.exact or ())}
         texts = frozenset(text for texts in lists for text in texts)
         exact = any(request.exact is not None for request in requests)
-        return AccountLookup(ids, names, bool(texts) or exact, texts, exact)
+        return AccountLookup(ids, names, bool(texts) or exact, texts, exact, partial(names_beside_ids, requests))
 
     def resolve(self, directory: Directory, options: ResolveOptions) -> Resolution:
         """Turn the rows into desired states and row errors, as far as the options allow. This releases the requests.
