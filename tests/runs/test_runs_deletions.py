@@ -108,6 +108,28 @@ def test_deletions_whose_answers_stay_unclear_are_sent_in_halves_and_fail_in_the
     assert (row.http_status, row.error, row.attempts) == (500, "An internal error occurred.", 4)
 
 
+@pytest.mark.parametrize(("count", "poison"), [(2, 0), (7, 3), (100, 42), (230, 229)])
+@pytest.mark.parametrize("fault", ["500", "lost before", "page"])
+def test_one_account_whose_deletion_breaks_the_server_keeps_no_other_from_being_deleted(
+    count: int, poison: int, fault: str, tmp_path: Path
+) -> None:
+    server, states = populated(count)
+    bad = states[poison].account_id.encode()
+    server.fault = lambda request: fault if b'"%s"' % bad in (request.body or b"") else ""
+    run_id = journal_run(tmp_path, states, max_attempts=2)
+    result = go_on(tmp_path, server)
+    assert (result.exit_code, counts(tmp_path, run_id)) == (1, {"deleted": count - 1, "failed": 1})
+    assert rows_of(tmp_path, run_id)[states[poison].name].status == "failed"
+    assert len(sizes(server)) <= 3 + 3 * 8
+
+
+def test_a_deletion_alone_in_its_request_takes_the_attempts_of_one_account(tmp_path: Path) -> None:
+    server, states = populated(1, fault=lambda request: "500" if request.method == "DELETE" else "")
+    run_id = journal_run(tmp_path, states, max_attempts=3)
+    assert go_on(tmp_path, server).exit_code == 1
+    assert (rows_of(tmp_path, run_id)["robot-000"].attempts, server.count("DELETE")) == (3, 3)
+
+
 def test_a_server_that_takes_only_small_requests_is_given_small_ones(tmp_path: Path) -> None:
     class Small(LifeServer):
         def _delete_robotaccount(self, ids: list[str], body: Any, query: Any) -> Reply:

@@ -2,7 +2,8 @@
 
 A refused DELETE is sent again in halves, down to the account that the server refuses. A DELETE is safe to repeat, but a
 server may refuse it for accounts that are gone already: after an unclear response, and after the first 404, the
-accounts are read back, and only those that still exist are sent again.
+accounts are read back, and only those that still exist are sent again, in smaller requests: one of them, or the size,
+may be to blame. If no DELETE passes at all, this ends after a few rounds.
 """
 
 from collections import Counter, deque
@@ -44,7 +45,7 @@ class _Answered(NamedTuple):
     number: int
     change: Change
     settled: Settled | None  # None: cancelled
-    alone: bool = False  # whether the request named no other account
+    size: int = 0  # accounts that the request named
 
 
 async def untouched(sender: AccountSender, deletions: Sequence[_Deletion]) -> Sequence[_Deletion]:
@@ -86,11 +87,12 @@ class DeletionSender:
     """Sends the deletions of a run. Numbers are those of the run items."""
 
     sender: AccountSender
-    max_unclear: int  # requests for one account that may get no clear response
+    max_unclear: int  # requests for one account that may get no clear response while none has passed
     _waiting: deque[Sequence[_Deletion]] = field(default_factory=deque)
     _in_flight: dict[int, Sequence[_Deletion]] = field(default_factory=dict)
     _last_key: int = 0
     _to_read: list[_Answered] = field(default_factory=list)  # to be read back
+    _has_passed: bool = False  # whether the server has taken any request
     _suspects: int = 0  # of them, those that the server did not call deleted
     _unclear: Counter[int] = field(default_factory=Counter)  # by run item: requests without a clear response
     _read_after_404: set[int] = field(default_factory=set)
@@ -114,7 +116,7 @@ class DeletionSender:
             if sender.stop.requested:
                 return
             for batch in self._in_flight.values():
-                self._to_read += [_Answered(number, change, None) for number, change in batch]
+                self._to_read += [_Answered(number, change, None, len(batch)) for number, change in batch]
             self._in_flight.clear()
             async with until_stopped(sender.stop):
                 await self._read_back()
@@ -160,8 +162,10 @@ class DeletionSender:
             middle = len(batch) // 2
             self._waiting.extendleft((batch[middle:], batch[:middle]))
         else:
-            self._to_read += [_Answered(number, change, settled, len(batch) == 1) for number, change in batch]
-            if reply.kind is not ReplyKind.OK:
+            self._to_read += [_Answered(number, change, settled, len(batch)) for number, change in batch]
+            if reply.kind is ReplyKind.OK:
+                self._has_passed = True
+            else:
                 self._suspects += len(batch)
                 if self.sender.too_many_with(self._suspects):
                     self.sender.pause("deletions without a clear response")
@@ -190,15 +194,13 @@ class DeletionSender:
         if kept:  # a server may respond from a cache
             await self.sender.clock.sleep(_SETTLING_S)
             later, late = await self._read_again(kept), frozenset(each.number for each in kept)
-        again = [
-            (each.number, each.change)
-            for each in answered
-            if self._settle(each, _state(each, later if each.number in late else directory))
-        ]
-        # An unclear response may be due to the size of the request.
-        size = max(1, DELETE_BATCH >> max((self._unclear[number] for number, _ in again), default=0))
-        self.sender.progress.requests["DELETE"] += -(-len(again) // size)
-        self._add(again, size)
+        again: dict[int, list[_Deletion]] = {}  # by the size of the requests
+        for each in answered:
+            if self._settle(each, _state(each, later if each.number in late else directory)):
+                again.setdefault(_next_size(each), []).append((each.number, each.change))
+        for size, deletions in again.items():
+            self.sender.progress.requests["DELETE"] += -(-len(deletions) // size)
+            self._add(deletions, size)
 
     async def _read_again(self, answered: Sequence[_Answered]) -> Directory:
         return await _read(self.sender, [each.change.account_id for each in answered])
@@ -230,14 +232,26 @@ class DeletionSender:
         """Whether the response says nothing clear about an account that still exists."""
         if settled.reply.kind is ReplyKind.OK:
             return False
-        if settled.reply.kind in _REFUSALS and not settled.maybe_applied:
-            return not answered.alone
-        self._unclear[answered.number] += 1
-        return self._unclear[answered.number] < self.max_unclear
+        if answered.size == 1:
+            return False
+        if _is_unclear(settled):
+            self._unclear[answered.number] += 1
+        return self._has_passed or self._unclear[answered.number] < self.max_unclear
 
 
 def _is_accepted(answered: _Answered) -> bool:
     return answered.settled is not None and answered.settled.reply.kind is ReplyKind.OK
+
+
+def _is_unclear(settled: Settled) -> bool:
+    return settled.maybe_applied or settled.reply.kind not in _REFUSALS
+
+
+def _next_size(answered: _Answered) -> int:
+    """Return how many accounts the next request may name: half as many after an unclear response."""
+    if answered.settled is None or not _is_unclear(answered.settled):
+        return answered.size
+    return -(-answered.size // 2)
 
 
 def _state(answered: _Answered, directory: Directory) -> Account | Absent | Unknown:
