@@ -300,6 +300,8 @@ def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
     status, via = _STATUS[status_text], _VIA[via_text]
     if status is Status.PENDING:
         error, via = error or run_message, None  # it is not known what will carry an item that is only intended
+    if status is Status.UNCHANGED:
+        changes = ""  # another client has made what the run was to change
     account = account_id, name or row_name, status, changes
     return ReportRow(row, *account, http_status, code, error, attempts, via, finished_at, input_cells)
 

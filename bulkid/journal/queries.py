@@ -81,7 +81,7 @@ def row_page(
     if statuses:
         where.append(STATUS.in_([status.value for status in statuses]))
     if kind is not None:
-        where.append(_OF_KIND[kind])
+        where += [_OF_KIND[kind], entries.c.status != Status.UNCHANGED.value]
     if search:
         where.append(_contains(search))
     query = select(*REPORT_COLUMNS).select_from(source).where(*where).order_by(rows.c.row)

@@ -156,6 +156,9 @@ def test_rows_are_found_by_the_kind_of_their_changes(journal: Journal) -> None:
     journal.create_run(record())
     journal.add_rows(RUN, [good_row(number + 2) for number in range(len(words))])
     journal.add_items(RUN, [entry(number)._replace(changes=text) for number, text in enumerate(words)])
+    journal.add_rows(RUN, [good_row(len(words) + 2)])
+    made_by_another = entry(len(words))._replace(changes="+ Finance", outcome=Outcome(Status.UNCHANGED))
+    journal.add_items(RUN, [made_by_another])
 
     def found(kind: ChangeKind) -> list[str]:
         return [row.changes for row in row_page(journal, RUN, kind=kind)[0]]
