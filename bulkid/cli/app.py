@@ -181,7 +181,8 @@ def resume(
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending.")] = False,
     yes_really: Annotated[
-        bool, typer.Option("--yes-really", help="Send also what changes more than --max-change allows.")
+        bool,
+        typer.Option("--yes-really", help="Send also what changes or deletes more than the run's limits allow."),
     ] = False,
     skip_invalid: Annotated[bool, typer.Option("--skip-invalid", help="Continue with the valid rows.")] = False,
     show_all: ShowAllOption = False,

@@ -397,8 +397,9 @@ class Sender:
         latest = None if taken is None or taken.reply is None else (taken.request, taken.reply.credential)
         about_this = self._forbidden.judge(send_task.request, send_task.on_forbidden, reply.credential, latest)
         if about_this is None:
+            said = f": {reply.error.rstrip('.')}" if reply.error else ""
             raise PermissionDeniedError(
-                f"The server forbids the change (403){f': {reply.error}' if reply.error else '.'}",
+                f"The server forbids the change (403){said}.",
                 hint=f"{self._forbidden_hint} What was not sent is pending.".strip(),
             )
         return SETTLE if about_this else REQUEUE

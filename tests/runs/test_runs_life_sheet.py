@@ -8,9 +8,9 @@ import pytest
 
 from bulkid import runs
 from bulkid.journal.store import open_journal
-from bulkid.model import Request
+from bulkid.model import ChangeBound, Request
 from tests.support.hurried_clock import Hurried
-from tests.support.life_server import ORG, URL, LifeServer, go_on, killed_when, serving, statuses
+from tests.support.life_server import ORG, URL, LifeServer, go_on, killed_when, rows_of, serving, statuses
 from tests.support.sheets import sheet_of
 
 ROWS = (
@@ -24,12 +24,13 @@ ROWS = (
 EXPECTED = {"new-1": "created", "new-2": "created", "old-1": "updated", "old-2": "updated", "old-3": "deleted"}
 
 
-def run_sheet(folder: Path, server: LifeServer, **more: Any) -> runs.RunResult:
+def run_sheet(folder: Path, server: LifeServer, max_delete: ChangeBound | None = None, **more: Any) -> runs.RunResult:
     options = runs.RunOptions(
         report_dir=folder / "reports",
         retry_base_s=0.001,
         yes_really=True,
         allow_delete=True,
+        max_delete=max_delete,
         new_groups=("Sales",),
     )
     context = runs.Context(state_dir=folder / "state", clock=Hurried(1000.0), **more)
@@ -87,3 +88,34 @@ def test_a_run_that_dies_with_its_first_request_of_a_kind_is_resumed_with_the_gr
     assert (resumed.exit_code, statuses(tmp_path, record.run_id)) == (0, EXPECTED)
     assert is_right(server)
     assert (sorted(server.created), server.deleted) == (["new-1", "new-2"], ["old-3"])
+
+
+def test_a_row_whose_change_another_client_has_made_meanwhile_changes_nothing(tmp_path: Path) -> None:
+    server = populated()
+
+    def create_first(request: Request, when: str) -> None:
+        if request.path == "api/RobotAccount" and when == "before" and server.named("NEW-1") is None:
+            (sales,) = [group_id for group_id, name in server.groups.items() if name == "Sales"]
+            server.add("NEW-1", "One", ["g-1", sales])
+
+    server.act = create_first
+    result = run_sheet(tmp_path, server)
+    found = rows_of(tmp_path, result.run.run_id)
+    assert (result.exit_code, found["new-1"].status, found["new-1"].changes) == (0, "unchanged", "")
+    assert (found["new-2"].status, found["new-2"].changes) == ("created", "created: + Sales")
+
+
+def test_a_run_that_dies_before_its_plan_is_resumed_with_its_limits_and_names_what_a_resume_can_allow(
+    tmp_path: Path,
+) -> None:
+    server = populated()
+
+    def work(stop: runs.Stop) -> runs.RunResult:
+        return run_sheet(tmp_path, server, ChangeBound(count=0), stop=stop)
+
+    assert killed_when(server, lambda *_: True, work)
+    resumed = go_on(tmp_path, server)
+    assert (resumed.exit_code, resumed.status, server.count("DELETE")) == (2, "refused", 0)
+    assert resumed.error is not None
+    assert "The plan deletes 1 account, more than the limit of 0." in resumed.error.message
+    assert resumed.error.cli_hint == "To apply all of it, add --yes-really."

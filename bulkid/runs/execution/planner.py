@@ -204,8 +204,11 @@ async def _find_excesses(
     return excess(changes, total, options.max_change), excess_deletions(deletions, total, options.max_delete)
 
 
-def require_within_limits(found: Sequence[Excess], options: RunOptions) -> None:
-    """Raise a :class:`UsageError` if a plan exceeds a limit, unless the user gave ``--yes-really``."""
+def require_within_limits(found: Sequence[Excess], options: RunOptions, *, resumed: bool) -> None:
+    """Raise a :class:`UsageError` if a plan exceeds a limit, unless the user gave ``--yes-really``.
+
+    A resume has the limits of its run.
+    """
     if not found or options.yes_really:
         return
     more = []
@@ -215,5 +218,5 @@ def require_within_limits(found: Sequence[Excess], options: RunOptions) -> None:
     raise UsageError(
         " ".join(f"{each.sentence}." for each in found),
         hint="Nothing was sent. Check that the sheet is right.",
-        cli_hint=f"To apply all of it, add --yes-really; {listing(more)}.",
+        cli_hint="To apply all of it, add --yes-really" + ("." if resumed else f"; {listing(more)}."),
     )

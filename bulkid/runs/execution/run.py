@@ -207,7 +207,7 @@ class Execution:
         plan = preview.plan
         if plan.by_account or any(change.action is not Action.UPDATE for change in plan.changes):
             connection.require_write()  # do not ask the user to confirm what the server would refuse
-        require_within_limits(preview.excesses, self.options)
+        require_within_limits(preview.excesses, self.options, resumed=self.resumed)
         asked_at = self.context.clock.monotonic()
         async with self._unlisted_until_agreed():
             try:
