@@ -1,10 +1,12 @@
 """The parts of a spreadsheet's zip archive, and the XML in them.
 
 What the archive declares of itself is checked against what it holds. The parts are inflated here, not by ``zipfile``,
-which reads as many bytes as an entry declares and never sees that more follow. calamine reads them all. The XML is read
+which reads as many bytes as an entry declares and never sees that more follow. calamine reads them all. An archive that
+two programs may read in two ways is refused: the scan would pass one part, and calamine read another. The XML is read
 with expat: whole tags, no document types, nothing of unlimited length.
 """
 
+import io
 import re
 import struct
 import zipfile
@@ -17,12 +19,20 @@ from xml.parsers import expat
 _BLOCK = 1 << 19  # bytes; pyexpat cuts what is longer than 1 MB, be it in the middle of a number
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # [APPNOTE] 4.3.7: signature, ..., length of the name and of the extra field
 _LOCAL_MAGIC = b"PK\x03\x04"
+_END = struct.Struct("<4s4H2LH")  # [APPNOTE] 4.3.16: signature, two disks, two counts, size, offset, comment
+_END_MAGIC = b"PK\x05\x06"
+_LONGEST_END = _END.size + (1 << 16) - 1  # with the longest comment
+_IN_ZIP64 = frozenset({0xFFFF, 0xFFFFFFFF})  # stands for a number that the record of Zip64 has
+_EXTRA_HEAD = struct.Struct("<HH")  # of an extra field: its kind and its length
+_OTHER_NAME = 0x7075  # an extra field that gives a part another name, which some programs go by
+_PARTS_READ = (".xml", ".rels", ".bin")
 _ENCRYPTED = 0x1
 _MAX_PARTS = 10_000  # a workbook has some ten, and a few for each worksheet and picture
 _MAX_TAG = 16 << 20  # bytes of one tag, comment or text; expat reads an unfinished one again with every block
 _ENCODINGS = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _HEAD = 1 << 16  # bytes that the outermost element begins in
 _DECLARATION = re.compile(rb"(?:\xef\xbb\xbf)?<\?xml [^<>?]*\?>")
+_DECLARED = re.compile(rb"""encoding\s*=\s*["']([^"']*)""")
 _WIDE = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")
 
 
@@ -34,16 +44,19 @@ class Archive(AbstractContextManager["Archive"]):
     """The parts of an archive, a seekable stream. Use it as a context manager; the stream stays open.
 
     Raises:
-        ScanError: Two parts have one name or share bytes, or there are too many.
+        ScanError: Two parts have one name or share bytes, there are too many, or it can be read in two ways.
         zipfile.BadZipFile, OSError, ValueError: It is no archive.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
         self._file = zipfile.ZipFile(stream)
+        self._require_one_directory()
         entries = [each for each in self._file.infolist() if not each.is_dir()]
         if len(entries) > _MAX_PARTS:
             raise ScanError(f"it has {len(entries):,} parts, more than {_MAX_PARTS:,}")
+        if any(map(_may_be_found_elsewhere, entries)):
+            raise ScanError("one of its parts has a name that can be read in two ways")
         self._entries = {each.filename.replace("\\", "/").lower(): each for each in entries}
         if len(self._entries) < len(entries):
             raise ScanError("two of its parts have the same name")
@@ -128,6 +141,23 @@ class Archive(AbstractContextManager["Archive"]):
             raise ScanError("its parts do not lie where it says")
         return entry.header_offset + _LOCAL_HEADER.size + int(name) + int(extra)
 
+    def _require_one_directory(self) -> None:
+        """Refuse an archive that has more than one directory of its parts: programs differ in which one they take."""
+        size = self._stream.seek(0, io.SEEK_END)
+        self._stream.seek(max(0, size - _LONGEST_END))
+        tail = self._stream.read()
+        at = tail.rfind(_END_MAGIC)
+        _, disk, start_disk, here, count, _, offset, comment = _END.unpack_from(tail, at)
+        if (
+            at + _END.size + comment != len(tail)
+            or disk != start_disk
+            or disk not in {0, *_IN_ZIP64}
+            or here != count
+            or count not in {len(self._file.infolist()), *_IN_ZIP64}
+            or offset not in {self._file.start_dir, *_IN_ZIP64}
+        ):
+            raise ScanError("the directory of its parts is not where it says")
+
     def _refuse_overlap(self, entries: list[zipfile.ZipInfo]) -> None:
         """Parts that share their bytes make a small file unpack to any size."""
         end = 0
@@ -135,6 +165,22 @@ class Archive(AbstractContextManager["Archive"]):
             if entry.header_offset < end:
                 raise ScanError("two of its parts share the same bytes")
             end = self._start(entry) + entry.compress_size
+
+
+def _may_be_found_elsewhere(entry: zipfile.ZipInfo) -> bool:
+    """Whether a part may be found by another name than its own, or lies at another place than its name says."""
+    name = entry.orig_filename.replace("\\", "/")
+    extra = entry.extra
+    while len(extra) >= _EXTRA_HEAD.size:
+        kind, size = _EXTRA_HEAD.unpack_from(extra)
+        if kind == _OTHER_NAME:
+            return True
+        extra = extra[_EXTRA_HEAD.size + size :]
+    return (
+        "\0" in name
+        or any(folder in {"", ".", ".."} for folder in name.split("/"))
+        or ("&" in name and name.lower().endswith(_PARTS_READ))
+    )
 
 
 # --- XML
@@ -205,10 +251,19 @@ def first_element(blocks: Iterable[bytes]) -> tuple[str, dict[str, str]]:
 
 
 def without_declaration(blocks: Iterable[bytes], mark: bytes) -> Iterator[bytes]:
-    """Cut the blocks anew as ``whole_tags``, and leave out the declaration (``<?xml ... ?>``) at the beginning."""
+    """Cut the blocks anew as ``whole_tags``, and leave out the declaration (``<?xml ... ?>``) at the beginning.
+
+    Raises:
+        ScanError: As for ``whole_tags``, or the declaration says that the document is not UTF-8.
+    """
     first = True
     for block in whole_tags(blocks, mark):
-        yield _DECLARATION.sub(b"", block, count=1) if first else block
+        if first and (found := _DECLARATION.match(block)):
+            encoding = _DECLARED.search(found[0])
+            _require_utf8(encoding and encoding[1].decode("ascii", "replace"))
+            yield block[found.end() :]
+        else:
+            yield block
         first = False
 
 

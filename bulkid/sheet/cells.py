@@ -35,7 +35,16 @@ _ERROR_WORDS = (
     "#VALEUR! #NOM? #NOMBRE! #NUL! "  # French
     "#\u00a1REF! #\u00a1VALOR! #\u00bfNOMBRE? #\u00a1DIV/0! #\u00a1NUM! #\u00a1NULO! #\u00a1DESBORDAMIENTO! "  # Spanish
     "#N/D #VALORE! #RIF! #NOME? #NULLO! #VALOR! #N\u00daM! #NULO! "  # Italian, Portuguese
-    "#VERW! #WAARDE! #NAAM? #GETAL! #LEEG! #N/B"  # Dutch
+    "#VERW! #WAARDE! #NAAM? #GETAL! #LEEG! #N/B "  # Dutch
+    "#N/D! #ADR! #ARG! #NAZWA? #LICZBA! #DZIEL/0! #ZERO! "  # Polish
+    "#\u041d/\u0414 #\u0421\u0421\u042b\u041b\u041a\u0410! #\u0417\u041d\u0410\u0427! #\u0418\u041c\u042f? "  # Russian
+    "#\u0414\u0415\u041b/0! #\u041f\u0423\u0421\u0422\u041e! #\u0427\u0418\u0421\u041b\u041e! "
+    "#NEN\u00cd_K_DISPOZICI #ODKAZ! #HODNOTA! #N\u00c1ZEV? #\u010c\u00cdSLO! #D\u011aLEN\u00cd_NULOU! "  # Czech
+    "#HI\u00c1NYZIK #HIV! #\u00c9RT\u00c9K! #N\u00c9V? #SZ\u00c1M! #Z\u00c9R\u00d3OSZT\u00d3! "  # Hungarian
+    "#YOK #BA\u015eV! #DE\u011eER! #AD? #SAYI! #SAYI/0! #BO\u015e! "  # Turkish
+    "#SAKNAS! #REFERENS! #V\u00c4RDEFEL! #NAMN? #OGILTIGT! #DIVISION/0! #SK\u00c4RNING! "  # Swedish
+    "#I/T #REFERENCE! #V\u00c6RDI! #VERDI! #NAVN? "  # Danish, Norwegian
+    "#PUUTTUU! #VIITTAUS! #ARVO! #NIMI? #LUKU! #JAKO/0! #TYHJ\u00c4!"  # Finnish
 )
 _ERRORS = frozenset(word.casefold() for word in [*_ERROR_WORDS.split(), NOT_CALCULATED])
 _ERROR_STARTS = frozenset("#Ee")

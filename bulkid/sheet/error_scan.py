@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from bulkid.sheet.archive_parts import Archive, Handler, ScanError, first_element, local, parse, without_declaration
-from bulkid.sheet.cells import NOT_CALCULATED, is_error
+from bulkid.sheet.cells import NOT_CALCULATED
 
 Errors = dict[int, dict[int, str]]
 """Row (from 1) and column (from 0, A) to the text that the cell shows."""
@@ -32,15 +32,22 @@ MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 MAX_TEXT = 512 << 20
 """Characters that all cells of a worksheet may hold together; cells share texts in the file, but not in memory."""
 
+_BINARY_BOOK = "xl/workbook.bin"
 _MAX_MERGED = 1_000_000  # merged ranges; calamine gives each as four numbers of Python
 _MAX_SHOWN = 100  # characters kept of a cell: enough to recognise an error
-_USUAL_BOOKS = ("xl/workbook.xml", "xl/workbook.bin")
+_USUAL_BOOKS = ("xl/workbook.xml", _BINARY_BOOK)
 _LEAST_CELL, _LEAST_STRING = 20, 5  # bytes: <c t="s"><v>0</v></c> and <si/>
 
 _CELL = re.compile(
-    rb'<c r="([A-Z]{1,3}[1-9][0-9]{0,6})"(?: s="[0-9]{1,9}")?(?: t="(?:s|n|str|b|inlineStr)")?(?: s="[0-9]{1,9}")?/?>'
+    rb'<c r="([A-Z]{1,3}[1-9][0-9]{0,6})"(?: s="[0-9]{1,9}")?'
+    rb'(?:(?: t="(?:n|str|b|inlineStr)")?(?: s="[0-9]{1,9}")?/?>'
+    rb'| t="s"(?: s="[0-9]{1,9}")?(?:/>|>(?:<v>[0-9]{1,9})?</))'
 )
-"""A cell as spreadsheet programs begin it; one with an error is not among these."""
+"""A cell as spreadsheet programs begin it; one with an error is not among these.
+
+calamine takes the first shared string where the number of one is not plain digits.
+"""
+_SHARED = re.compile(r"[0-9]{1,9}")
 _OTHER_SPELLING = re.compile(rb"<(?:c[\t\r\n/>]|v[ \t\r\n/]|f[ \t\r\n/>])|:[cfv][ \t\r\n/>]")
 """Cells and values in another spelling, and formulas in any."""
 _REFERENCE_IN_VALUE = re.compile(rb"<v>[^<&]*&")
@@ -91,7 +98,9 @@ def _bound_of_strings(archive: Archive, part: str) -> int | None:
             or inside.count(b"<si") != inside.count(b"<si>") + inside.count(b"<si/>")
         ):
             return None
-        first, *others = inside.split(b"</si>")
+        first, *others = pieces = inside.split(b"</si>")
+        if b"<si>" in pieces[-1] or any(each.count(b"<si>") > 1 for each in pieces):
+            return None  # one within another
         longest = max(longest, length + len(first), *map(len, others), 0)
         length = len(others[-1]) if others else length + len(first)
     return longest
@@ -109,7 +118,10 @@ def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> Error
         book = main_part(archive)
         sheets = [each for each in _elements(archive, book, "sheet") if "name" in each]
         found = _unique(sheets, "name", "two of its worksheets have the same name").get(sheet, {})
-        relation = next((value for key, value in found.items() if key.endswith(":id")), found.get("id", ""))
+        relations = [value for key, value in found.items() if local(key) == "id"]
+        if len(relations) > 1:
+            raise ScanError("it says twice which part holds the worksheet")
+        relation = "".join(relations)
         target = part_of(archive, book, relation)
         longest = check_shared_strings(archive) if longest is None else longest
         no_errors = _has_no_errors(archive, target, longest)
@@ -198,7 +210,12 @@ def main_part(archive: Archive) -> str:
         if len(found) > 1:
             raise ScanError("it says twice which part is the workbook")
         if found:
-            return _resolved("", found[0].get("Target", ""))
+            book = _resolved("", found[0].get("Target", ""))
+            if (
+                posixpath.basename(book) != "workbook.xml" and book != _BINARY_BOOK
+            ):  # calamine reads these, whatever it says
+                raise ScanError("its workbook has another name than workbook.xml")
+            return book
     return next((part for part in _USUAL_BOOKS if part in archive.parts), "")
 
 
@@ -272,11 +289,14 @@ class _Strings(Handler):
     def __init__(self) -> None:
         self.lengths = array("I")
         self._length = 0
-        self._in_text = False
+        self._in_text = self._in_string = False
 
     def start(self, name: str, _: dict[str, str]) -> None:
         name = local(name)
         if name == "si":
+            if self._in_string:
+                raise ScanError("a shared text of it lies within another")
+            self._in_string = True
             self._length = 0
         elif name == "t":
             self._in_text = True
@@ -290,6 +310,7 @@ class _Strings(Handler):
         if name == "t":
             self._in_text = False
         elif name == "si":
+            self._in_string = False
             self.lengths.append(self._length)
 
     def unusual(self, *_: object) -> None:
@@ -311,6 +332,8 @@ class _XlsxCells(Handler):
         self._lengths = lengths
         self._tables = self._merged = 0
         self._inside = self._in_cell = False
+        self._in_row = False
+        self._next_row = 1  # of a cell that does not say it
         self._row = 0
         self._column = -1
         self._kind = ""
@@ -329,8 +352,7 @@ class _XlsxCells(Handler):
         elif name == "c":
             self._start_cell(attributes)
         elif name == "row":
-            self._row = _number(attributes.get("r", str(self._row + 1)), MAX_ROWS)
-            self._column = -1
+            self._start_row(attributes)
         elif name == "f":
             self._formula = True
         elif name in {"v", "t"}:
@@ -350,13 +372,21 @@ class _XlsxCells(Handler):
         if self._tables > 1 or self._merged > _MAX_MERGED:
             raise ScanError("it has more than one table of cells, or too many merged cells")
 
+    def _start_row(self, attributes: dict[str, str]) -> None:
+        if self._in_row:
+            raise ScanError("a row of it lies within another")
+        self._in_row = True
+        self._next_row = _number(attributes.get("r", str(self._next_row)), MAX_ROWS)
+        self._column = -1
+
     def _start_cell(self, attributes: dict[str, str]) -> None:
-        if self._in_cell:
-            raise ScanError("a cell of it lies within another")
+        if self._in_cell or not self._in_row:
+            raise ScanError("a cell of it lies within another, or in no row")
         self._in_cell = True
         place = attributes.get("r")
         if place is None:
             self._column += 1
+            self._row = self._next_row
         elif found := _PLACE.fullmatch(place):
             self._column = column_index(found[1])
             self._row = _number(found[2], MAX_ROWS)
@@ -390,6 +420,9 @@ class _XlsxCells(Handler):
                 raise ScanError("the value of a cell is written with character references")
         elif name == "sheetData":
             self._inside = False
+        elif name == "row" and self._inside:
+            self._in_row = False
+            self._next_row += 1
         elif name == "c" and self._inside:
             self._end_cell()
 
@@ -402,9 +435,11 @@ class _XlsxCells(Handler):
             self.last_column = max(self.last_column, self._column)
         if self._kind == "e":
             self.errors.setdefault(self._row, {})[self._column] = self._value.strip() or "#N/A"
-        elif self._formula and self._kind != "str" and not self._value.strip():
+        elif self._formula and not self._value.strip() and (self._kind != "str" or not self._values):
             self.errors.setdefault(self._row, {})[self._column] = NOT_CALCULATED
-        elif self._kind == "s" and self._lengths and self._value.strip().isdecimal():
+        elif self._kind == "s" and self._values and self._value:
+            if not _SHARED.fullmatch(self._value):
+                raise ScanError("a cell of it names a shared text by something else than a number")
             at = int(self._value)
             self.characters += self._lengths[at] if at < len(self._lengths) else 0
 
@@ -418,124 +453,3 @@ def _number(text: str, most: int) -> int:
 def no_such_cell(place: str) -> ScanError:
     """The error for a cell beyond the limits of a worksheet."""
     return ScanError(f"it has a cell {place}, where no spreadsheet has one")
-
-
-# --- ods
-#
-# A row or a cell is repeated as often as it says. calamine writes all of them out, of every table, as soon as it opens
-# the file; so the scan counts them first.
-
-
-_ROOM_TO_REPEAT, _REPEATS_PER_CELL = 100_000, 16  # cells that a table may show beyond those that it writes out
-_CELLS = frozenset({"table-cell", "covered-table-cell"})
-_MAX_DIGITS = 9  # of a number of repeats
-
-
-def scan_ods(stream: BinaryIO) -> dict[str, ErrorScan]:
-    """Scan all tables of an ``.ods``; raises as :func:`scan_xlsx`."""
-    with Archive(stream) as archive:
-        tables = _Tables()
-        parse(archive.blocks("content.xml"), tables)
-        return tables.found
-
-
-class _Tables(Handler):
-    """Follows the cells of all tables."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, ErrorScan] = {}
-        self._table: str | None = None
-        self._errors: Errors = {}
-        self._row = self._rows = self._width = self._area = self._held = self._written = self._shown = 0
-        self._cells: list[tuple[int, bool, str]] = []  # of the row: how many, whether they hold something, and what
-        self._columns = self._texts = self._annotations = 0
-        self._filled = False
-        self._value = ""
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        name = local(name)
-        if name == "table":
-            self._start_table(attributes.get("table:name", ""))
-        elif self._table is None:
-            return
-        elif name == "table-row":
-            self._rows = _times(attributes, "rows")
-            self._cells = []
-        elif name in _CELLS:
-            self._columns = _times(attributes, "columns")
-            self._filled = any(key.startswith("office:") or key == "table:formula" for key in attributes)
-            self._value = ""
-        elif name == "p":
-            self._texts += 1
-        elif name == "annotation":
-            self._annotations += 1
-
-    def _start_table(self, name: str) -> None:
-        if self._table is not None or name in self.found:
-            raise ScanError("a table of it lies within another, or has the same name")
-        self._table = name
-        self._errors = {}
-        self._row = self._width = self._area = self._held = self._written = self._shown = 0
-
-    def text(self, data: str) -> None:
-        if self._texts and not self._annotations and self._table is not None:
-            self._filled = True
-            if len(self._value) < _MAX_SHOWN:
-                self._value += data[:_MAX_SHOWN]
-
-    def unusual(self, *_: object) -> None:
-        if self._texts and self._table is not None:  # calamine leaves out what stands there
-            raise ScanError("the value of a cell is written with a comment or a CDATA section")
-
-    def end(self, name: str) -> None:
-        name = local(name)
-        if self._table is None:
-            return
-        if name == "table":
-            self.found[self._table] = ErrorScan(self._errors, self._area)
-            self._table = None
-        elif name == "table-row":
-            self._end_row()
-        elif name in _CELLS:
-            self._cells.append((self._columns, self._filled, self._value.strip()))
-        elif name == "p":
-            self._texts -= 1
-        elif name == "annotation":
-            self._annotations -= 1
-
-    def _end_row(self) -> None:
-        while self._cells and not self._cells[-1][1]:
-            self._cells.pop()  # blank cells at a row's end stand for nothing
-        if self._cells:
-            self._count()
-            column = 0
-            for columns, _, shown in self._cells:
-                if is_error(shown) and self._area <= MAX_AREA:
-                    for row in range(self._row + 1, self._row + self._rows + 1):
-                        self._errors.setdefault(row, {}).update(dict.fromkeys(range(column, column + columns), shown))
-                column += columns
-        self._row += self._rows
-
-    def _count(self) -> None:
-        """Count what calamine makes of the row, before it is written out."""
-        width = sum(columns for columns, _, _ in self._cells)
-        shown = sum(columns for columns, filled, _ in self._cells if filled)
-        self._written += sum(filled for _, filled, _ in self._cells)
-        self._shown += shown * self._rows
-        self._held += width
-        self._width = max(self._width, width)
-        self._area = max((self._row + self._rows) * self._width, self._held)
-        if width > MAX_COLUMNS or self._row + self._rows > MAX_ROWS:
-            raise no_such_cell(f"in row {self._row + self._rows}, column {width}")
-        if self._shown - self._written > _ROOM_TO_REPEAT + _REPEATS_PER_CELL * self._written:
-            raise ScanError(
-                f"it has {self._written:,} cells that stand for {self._shown:,}, more than any honest sheet repeats"
-            )
-
-
-def _times(attributes: dict[str, str], what: str) -> int:
-    """How often a row or a cell is repeated."""
-    text = attributes.get(f"table:number-{what}-repeated", "1")
-    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_DIGITS:
-        raise ScanError(f"it repeats a row or a cell {text[:20]!r} times")
-    return int(text)

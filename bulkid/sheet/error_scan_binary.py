@@ -28,7 +28,7 @@ _BRT_ROW = 0
 _BRT_CELL_BLANK = 1
 _BRT_CELL_ERROR = 3
 _BRT_FORMULA_ERROR = 11
-_BRT_LAST_CELL = 62  # cells have the types 1 to 11 and 62 (rich text)
+_BRT_CELL_RICH = 62  # cells have the types 1 to 11 and this one
 _BRT_CELL_SHARED = 7
 _BRT_SHARED_STRING = 19
 _BRT_SHEET = 156
@@ -45,18 +45,25 @@ _DIMENSIONS = 0x0200
 _FORMULA = 0x0006
 _BOOLERR = 0x0205
 _MULRK = 0x00BD
-_CELL_RECORDS = frozenset({_FORMULA, _BOOLERR, _MULRK, 0x0203, 0x0204, 0x00D6, 0x00FD, 0x027E})  # all that hold a value
+_LABEL, _RICH_LABEL, _LABEL_SHARED, _SHARED_STRINGS = 0x0204, 0x00D6, 0x00FD, 0x00FC
+_STRING = 0x0207  # the text of the formula before it
+_CELL_RECORDS = frozenset(
+    {_FORMULA, _BOOLERR, _MULRK, 0x0203, _LABEL, _RICH_LABEL, _LABEL_SHARED, 0x027E}
+)  # all that hold a value
+_BIFF8 = 0x0600  # the version; texts before it have no byte that says whether they are wide
 _LAST_XLS_COLUMN = 255
+_XLS_CELL_HEAD = 6  # bytes: row, column and style
 _FILEPASS = 0x002F  # the workbook is encrypted from here on
 _NO_NUMBER = 0xFFFF  # closes a formula's result that is no number; its first byte then says what it is
-_RESULT_IS_ERROR = 2
-_BIFF_SUBSTREAM_START = frozenset({0x0009, 0x0209, 0x0409, _BOF})
+_RESULT_IS_TEXT, _RESULT_IS_ERROR = 0, 2
+_OLD_BOFS = frozenset({0x0009, 0x0209, 0x0409})  # before BIFF5, which no workbook of several sheets has
 
 # [MS-CFB] 2.1 sector numbers
 _LAST_SECTOR = 0xFFFFFFFA  # larger numbers are marks, not sectors
-_SECTOR_SHIFTS = frozenset({9, 12})
+_SMALLER_SHIFT, _LARGER_SHIFT = 9, 12
 _SMALL_SECTOR_SHIFT = 6
-_STREAM, _ROOT = 2, 5  # kinds of directory entries; the root's stream holds the small sectors
+_ROOT = ""  # the first entry of the directory, whose stream holds the small sectors
+_BOOKS = ("Workbook", "Book", "WORKBOOK", "BOOK")  # as calamine prefers them: some files hold two, for two programs
 _SMALL_STREAM = 4096  # bytes; shorter streams live in the small sectors
 
 
@@ -68,7 +75,10 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> ErrorScan:
     """Scan one worksheet of an ``.xlsb``; raises as :func:`bulkid.sheet.error_scan.scan_xlsx`, or a struct.error."""
     with Archive(stream) as archive:
         book = main_part(archive)
-        sheets = dict(_xlsb_sheets(archive.read(book)))
+        entries = list(_xlsb_sheets(archive.read(book)))
+        sheets = dict(entries)
+        if len(sheets) < len(entries):
+            raise ScanError("two of its worksheets have the same name")
         content = archive.read(part_of(archive, book, sheets.get(sheet, "")))
         lengths = list(_xlsb_lengths(archive.read(_XLSB_STRINGS))) if _XLSB_STRINGS in archive.parts else []
     errors: Errors = {}
@@ -76,11 +86,13 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> ErrorScan:
     for kind, start, size in _xlsb_records(content):
         if kind == _BRT_ROW:
             row = _number(content, start, size, MAX_ROWS) + 1
-        elif _BRT_CELL_BLANK < kind <= _BRT_FORMULA_ERROR or kind == _BRT_LAST_CELL:
+        elif _BRT_CELL_BLANK < kind <= _BRT_FORMULA_ERROR or kind == _BRT_CELL_RICH:
             column = _number(content, start, size, MAX_COLUMNS)
             last_row, last_column = max(last_row, row), max(last_column, column)
             if kind in {_BRT_CELL_ERROR, _BRT_FORMULA_ERROR}:
                 errors.setdefault(row, {})[column] = _ERROR_TEXTS.get(content[start + 8], "#N/A")
+            elif kind == _BRT_CELL_RICH:
+                errors.setdefault(row, {})[column] = _wide_string(content, start + 9)[0]  # calamine passes over it
             elif kind == _BRT_CELL_SHARED:
                 at = struct.unpack_from("<I", content, start + 8)[0]
                 text += lengths[at] if at < len(lengths) else 0
@@ -156,32 +168,79 @@ def scan_xls(stream: BinaryIO) -> list[ErrorScan]:
     stream.seek(0)
     book = workbook_stream(stream.read())
     starts = []
-    for kind, start, _ in _biff_records(book, 0):
+    strings = 0
+    for kind, start, _ in _biff_records(book, 0, may_nest=False):
         if kind == _FILEPASS:
             raise PasswordError
         if kind == _BOUNDSHEET:
             starts.append(struct.unpack_from("<I", book, start)[0])
-    return [_scan_xls_sheet(book, start) for start in starts]
+        elif kind == _SHARED_STRINGS:
+            strings = struct.unpack_from("<I", book, start + 4)[0]
+    is_biff8 = struct.unpack_from("<H", book, 4)[0] == _BIFF8
+    return [_scan_xls_sheet(book, start, _XlsCells(strings, is_biff8=is_biff8)) for start in starts]
 
 
-def _scan_xls_sheet(book: bytes, position: int) -> ErrorScan:
-    errors: Errors = {}
-    last_row = last_column = declared = 0
+def _scan_xls_sheet(book: bytes, position: int, cells: "_XlsCells") -> ErrorScan:
+    declared = 0
     for kind, start, size in _biff_records(book, position):
-        if kind == _DIMENSIONS:
-            declared = _declared_area(book[start : start + size])
-        if kind not in _CELL_RECORDS:
-            continue
         record = book[start : start + size]
+        if kind == _DIMENSIONS:
+            declared = max(declared, _declared_area(record))
+        elif kind == _STRING:
+            cells.add_text(record)
+        elif kind in _CELL_RECORDS:
+            cells.add(kind, record)
+    if cells.awaits_text:
+        raise _no_text()
+    return ErrorScan(cells.errors, max((cells.last_row + 1) * (cells.last_column + 1), declared))
+
+
+class _XlsCells:
+    """Follows the cells of a sheet, in a workbook with so many shared strings."""
+
+    def __init__(self, strings: int, *, is_biff8: bool) -> None:
+        self.errors: Errors = {}
+        self.last_row = self.last_column = 0
+        self.awaits_text = False  # of a formula, in a record to come
+        self._strings = strings
+        self._is_biff8 = is_biff8
+
+    def add(self, kind: int, record: bytes) -> None:
+        """Take the record of a cell, or of several side by side."""
+        if self.awaits_text:
+            raise _no_text()
         row, column = struct.unpack_from("<HH", record)
-        end = struct.unpack_from("<H", record, size - 2)[0] if kind == _MULRK else column
+        end = struct.unpack_from("<H", record, len(record) - 2)[0] if kind == _MULRK else column
         if max(column, end) > _LAST_XLS_COLUMN:
             raise ScanError(f"it has a cell in column {max(column, end) + 1}, where no .xls has one")
-        last_row, last_column = max(last_row, row), max(last_column, end)
+        self.last_row, self.last_column = max(self.last_row, row), max(self.last_column, end)
+        if kind in {_LABEL, _RICH_LABEL}:
+            self._require_whole_text(record[_XLS_CELL_HEAD:])
+        elif kind == _LABEL_SHARED and struct.unpack_from("<I", record, _XLS_CELL_HEAD)[0] >= self._strings:
+            raise ScanError("a cell of it names a shared text that it does not have")
+        elif kind == _FORMULA:
+            self.awaits_text = _formula_result(record)[0] == _RESULT_IS_TEXT
         code = _biff_error(kind, record)
         if code is not None:
-            errors.setdefault(row + 1, {})[column] = _ERROR_TEXTS.get(code, "#N/A")
-    return ErrorScan(errors, max((last_row + 1) * (last_column + 1), declared))
+            self.errors.setdefault(row + 1, {})[column] = _ERROR_TEXTS.get(code, "#N/A")
+
+    def add_text(self, record: bytes) -> None:
+        """Take the text that is the value of the formula before it."""
+        if not self.awaits_text:
+            raise ScanError("it has the text of a formula without the formula")
+        self.awaits_text = False
+        self._require_whole_text(record)
+
+    def _require_whole_text(self, text: bytes) -> None:
+        """Refuse a text that goes on in another record, or ends early: calamine takes what this record has of it."""
+        size = struct.unpack_from("<H", text)[0]
+        is_wide = self._is_biff8 and bool(size) and struct.unpack_from("<HB", text)[1] & 1
+        if size and 2 + self._is_biff8 + size * (2 if is_wide else 1) > len(text):
+            raise ScanError("a text of it is cut off, or longer than this format can keep in one place")
+
+
+def _no_text() -> ScanError:
+    return ScanError("it has a formula without the text that is its value")
 
 
 def _declared_area(record: bytes) -> int:
@@ -199,20 +258,31 @@ def _biff_error(kind: int, record: bytes) -> int | None:
         _, _, _, code, is_error = struct.unpack_from("<HHHBB", record)
         return int(code) if is_error else None
     if kind == _FORMULA:
-        _, _, _, result, _, code, _, mark = struct.unpack_from("<HHHBBB3sH", record)
-        return int(code) if mark == _NO_NUMBER and result == _RESULT_IS_ERROR else None
+        result, code = _formula_result(record)
+        return code if result == _RESULT_IS_ERROR else None
     return None
 
 
-def _biff_records(book: bytes, position: int) -> Iterator[tuple[int, int, int]]:
-    """Yield type, start and size of the records of one substream; charts inside a sheet are substreams of their own."""
+def _formula_result(record: bytes) -> tuple[int | None, int]:
+    """Return what kind of value a formula has, None where it is a number; and the code of an error."""
+    _, _, _, result, _, code, _, mark = struct.unpack_from("<HHHBBB3sH", record)
+    return (int(result) if mark == _NO_NUMBER else None), int(code)
+
+
+def _biff_records(book: bytes, position: int, *, may_nest: bool = True) -> Iterator[tuple[int, int, int]]:
+    """Yield type, start and size of the records of one substream; charts inside a sheet are substreams of their own.
+
+    calamine reads the records before a substream's start as well, and follows no other start than this one.
+    """
     depth = 0
     while position + 4 <= len(book):
         kind, size = struct.unpack_from("<HH", book, position)
         start = position + 4
         if start + size > len(book):
             raise ScanError("it ends in the middle")
-        if kind in _BIFF_SUBSTREAM_START:
+        if kind in _OLD_BOFS or (not depth and kind != _BOF) or (depth and kind == _BOF and not may_nest):
+            raise ScanError("its records do not begin as those of a workbook")
+        if kind == _BOF:
             depth += 1
         elif kind == _EOF:
             depth -= 1
@@ -226,7 +296,7 @@ def _biff_records(book: bytes, position: int) -> Iterator[tuple[int, int, int]]:
 def workbook_stream(content: bytes) -> bytes:
     """Take the stream ``Workbook`` (``Book`` in older files) out of a compound file."""
     shift, small_shift = struct.unpack_from("<HH", content, 30)
-    if shift not in _SECTOR_SHIFTS or small_shift != _SMALL_SECTOR_SHIFT:
+    if shift not in {_SMALLER_SHIFT, _LARGER_SHIFT} or small_shift != _SMALL_SECTOR_SHIFT:
         raise ScanError("its sectors have an impossible size")
     size_of_sector = 1 << shift
     table = _sector_table(content, size_of_sector)
@@ -235,21 +305,27 @@ def workbook_stream(content: bytes) -> bytes:
         return _follow(content, size_of_sector, size_of_sector, table, first)
 
     directory = chain(struct.unpack_from("<I", content, 48)[0])
-    root_start = root_size = 0
+    entries: dict[
+        str, tuple[int, int]
+    ] = {}  # name to first sector and size; of two of one name calamine takes the first
     for position in range(0, len(directory) - 127, 128):
-        name_size, kind = struct.unpack_from("<HB", directory, position + 64)
+        name_size = struct.unpack_from("<H", directory, position + 64)[0]
         name = directory[position : position + max(0, name_size - 2)].decode("utf-16-le", "replace")
-        start, size = struct.unpack_from("<II", directory, position + 116)
-        if kind == _ROOT:
-            root_start, root_size = start, size
-        elif kind == _STREAM and name.lower() in {"workbook", "book"}:
-            if size >= _SMALL_STREAM:
-                return chain(start)[:size]
-            small = chain(root_start)[:root_size]
-            small_table = chain(struct.unpack_from("<I", content, 60)[0])
-            numbers = struct.unpack(f"<{len(small_table) // 4}I", small_table)
-            return _follow(small, 1 << small_shift, 0, numbers, start)[:size]
-    raise ScanError("it holds no workbook")
+        start, size, beyond = struct.unpack_from("<III", directory, position + 116)
+        if beyond and shift != _SMALLER_SHIFT:
+            raise ScanError("a part of it has an impossible size")
+        entries.setdefault(name if position else _ROOT, (start, size))
+    found = next((entries[name] for name in _BOOKS if name in entries), None)
+    if found is None:
+        raise ScanError("it holds no workbook")
+    start, size = found
+    if size >= _SMALL_STREAM:
+        return chain(start)[:size]
+    root_start, root_size = entries[_ROOT]
+    small = chain(root_start)[:root_size]
+    small_table = chain(struct.unpack_from("<I", content, 60)[0])
+    numbers = struct.unpack(f"<{len(small_table) // 4}I", small_table)
+    return _follow(small, 1 << small_shift, 0, numbers, start)[:size]
 
 
 def _sector_table(content: bytes, size: int) -> tuple[int, ...]:

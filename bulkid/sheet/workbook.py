@@ -18,8 +18,9 @@ from xml.parsers.expat import ExpatError
 from bulkid.errors import SheetError
 from bulkid.sheet.archive_parts import Archive, ScanError
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
-from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, check_shared_strings, main_part, scan_ods, scan_xlsx
+from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, check_shared_strings, main_part, scan_xlsx
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb
+from bulkid.sheet.error_scan_ods import scan_ods
 from bulkid.text import fold, printable_line
 
 if TYPE_CHECKING:
@@ -83,13 +84,7 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     book = sheet_errors(source, lambda: CalamineWorkbook.from_filelike(io.BytesIO(stream.read())))
     name, guessed = _choose(book, source, wanted)
     found = _scanned(source, lambda: scan(name, book.sheet_names.index(name)))
-    _check_area(source, found.area)
-    if found.text > MAX_TEXT:
-        raise SheetError(
-            f"{source}: the cells of the worksheet hold {found.text >> 20:,} million characters, more than "
-            f"{MAX_TEXT >> 20:,}.",
-            hint="Save the rows and columns that you need as CSV.",
-        )
+    _check_size(source, found.area, found.text)
     sheet = sheet_errors(source, lambda: book.get_sheet_by_name(name))
 
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
@@ -104,11 +99,11 @@ def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> Callable[[str, int]
     """Scan everything that calamine reads as soon as it opens a file; return the scan of one worksheet."""
     if kind == "xls":
         sheets = _scanned(source, lambda: scan_xls(stream))
-        _check_area(source, sum(each.area for each in sheets))
+        _check_size(source, sum(each.area for each in sheets))
         return lambda _, position: sheets[position]
     if kind == "ods":
         tables = _scanned(source, lambda: scan_ods(stream))
-        _check_area(source, sum(each.area for each in tables.values()))
+        _check_size(source, sum(each.area for each in tables.values()), sum(each.text for each in tables.values()))
         return lambda name, _: tables[name]
     if kind == "xlsb":
         return lambda name, _: scan_xlsb(stream, name)
@@ -240,15 +235,23 @@ def _scanned(source: str, scan: Callable[[], _T]) -> _T:
         return scan()
     except PasswordError:
         raise password_error(source) from None
-    except (ScanError, ExpatError, zipfile.BadZipFile, zlib.error, struct.error, *_ARCHIVE_ERRORS) as error:
+    except (struct.error, IndexError):
+        raise _damaged(source, "one of its records is too short") from None
+    except (ScanError, ExpatError, zipfile.BadZipFile, zlib.error, *_ARCHIVE_ERRORS) as error:
         raise _damaged(source, str(error)) from None
 
 
-def _check_area(source: str, area: int) -> None:
+def _check_size(source: str, area: int = 0, characters: int = 0) -> None:
     if area > MAX_AREA:
         raise SheetError(
             f"{source}: the cells of the worksheet spread over {area:,} places, more than {MAX_AREA:,}.",
             hint="A stray cell far out does that: delete the rows and columns after the last one in use, and save.",
+        )
+    if characters > MAX_TEXT:
+        raise SheetError(
+            f"{source}: the cells of the worksheet hold {characters >> 20:,} million characters, more than "
+            f"{MAX_TEXT >> 20:,}.",
+            hint="Save the rows and columns that you need as CSV.",
         )
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from bulkid.sheet.cells import MAX_TEXT, parse_list, text_problem, trim
+from bulkid.sheet.cells import MAX_TEXT, is_error, parse_list, text_problem, trim
 from bulkid.text import fold
 
 SEPARATORS = [";", ",", "|", "\n", "\r\n"]
@@ -205,3 +205,8 @@ def test_trimming_takes_what_no_one_sees_from_both_ends_and_nothing_else(edge: s
     assert trim(edge + text + edge) == once
     assert once in text
     assert trim("a" + text + "b") == "a" + text + "b"
+
+
+@pytest.mark.parametrize("word", ["#N/D!", "#\u0417\u041d\u0410\u0427!", "#V\u00c4RDEFEL!", "#de\u011fer!", "#I/T"])
+def test_error_words_of_more_languages_are_errors(word: str) -> None:
+    assert is_error(word)

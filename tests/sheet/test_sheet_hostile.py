@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulkid.sheet.error_scan import ErrorScan, scan_ods, scan_xlsx
+from bulkid.sheet.error_scan import ErrorScan, scan_xlsx
+from bulkid.sheet.error_scan_ods import scan_ods
 from tests.support import sheet_books
 from tests.support.sheet_books import ods, ods_row, read, refused
 
@@ -304,7 +305,7 @@ def test_repeated_error_cells_are_bounded_before_they_are_written_out() -> None:
 
 
 def test_many_wide_rows_are_bounded_though_none_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.sheet.error_scan._ROOM_TO_REPEAT", 10**9)
+    monkeypatch.setattr("bulkid.sheet.error_scan_ods._ROOM_TO_REPEAT", 10**9)
     cell = '<table:table-cell table:number-columns-repeated="16000" table:formula="of:=1"/>'
     rows = f"<table:table-row>{cell}</table:table-row>" * 1300
     assert "spread over 20,816,001 places" in refused(ods(ods_row("name") + rows), "s.ods", sheet="S")
@@ -347,7 +348,7 @@ def test_the_blank_rest_of_a_table_that_every_program_writes_is_no_harm() -> Non
         f"{text}</table:table-row>" for text in (row.format("name"), row.format("r"), row.format("#N/A"), below)
     )
     content = ods(rows)
-    assert scan_ods(io.BytesIO(content))["S"] == ErrorScan({3: {0: "#N/A"}}, 3)
+    assert scan_ods(io.BytesIO(content))["S"] == ErrorScan({3: {0: "#N/A"}}, 3, 9)
     _, found = read(content, "s.ods", sheet="S")
     assert [(each.row, bool(each.row_errors)) for each in found] == [(2, False), (3, True)]
 
