@@ -70,5 +70,5 @@ def with_changes(
         plan=plan,
         directory=Directory(known.organization_id, known.accounts, (*(known.groups or ()), *groups)),
         rules=rules,
-        eta_s=max(minimum_seconds(count, rules, method, preview.rate) for method, count in plan.requests.items()),
+        eta_s=sum(minimum_seconds(count, rules, method, preview.rate) for method, count in plan.requests.items()),
     )

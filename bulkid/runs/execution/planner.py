@@ -136,13 +136,13 @@ async def preview_of(
 
 
 def least_seconds(plan: Plan, rules: Sequence[QuotaRule], rate: float | None) -> float:
-    """Return the least time in which the requests of a plan can be sent: that of the slowest method's quota.
+    """Return the least time in which the requests of a plan can be sent: one method leaves after the other.
 
     ``rate`` is how many requests of all methods may leave in a second.
     """
     requests = plan.requests
-    least = [minimum_seconds(count, rules, method) for method, count in requests.items()]
-    return max(*least, minimum_seconds(sum(requests.values()), (), "", rate))
+    by_method = sum(minimum_seconds(count, rules, method, rate) for method, count in requests.items())
+    return max(by_method, minimum_seconds(sum(requests.values()), (), "", rate))
 
 
 async def strategy_for(

@@ -114,15 +114,19 @@ class Progress:
         return remaining
 
     def _eta(self, per_second: float, remaining: Mapping[str, int], sending: str) -> float | None:
-        """Return the seconds left: what the slowest quota takes at least, else what the present speed takes."""
+        """Return the seconds left: what the quotas take at least, else what the present speed takes.
+
+        The methods are sent one after the other, so their times add up.
+        """
         if self.done >= self.total:
             return 0.0
         by_speed = sum(remaining.values()) / per_second if per_second > 0 else None
-        by_quota = 0.0
+        by_method: dict[str, float] = {}
         for rule in self.rules:
             if (count := remaining.get(rule.method, 0)) and rule.count > 0:
-                by_quota = max(by_quota, self._seconds_of(rule, count, begun=rule.method == sending))
-        return by_quota or by_speed
+                seconds = self._seconds_of(rule, count, begun=rule.method == sending)
+                by_method[rule.method] = max(by_method.get(rule.method, 0.0), seconds)
+        return sum(by_method.values()) or by_speed
 
     def _seconds_of(self, rule: QuotaRule, remaining: int, *, begun: bool) -> float:
         """Return the seconds that a rule takes at least. Of a method that is not sent yet the window is unused."""
