@@ -27,6 +27,9 @@ Each = TypeVar("Each")
 BODY_TIMEOUT_S: Final = 30.0  # seconds that a client has to send the body of a request, or the first bytes of an upload
 MIN_BYTES_PER_S: Final = 500  # bytes per second at which the client must send the rest of an upload, on average
 _MAX_FIELDS: Final = 2000
+_INCOMPLETE: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+"""What reading a body raises when it is not framed as its headers say, or the client has disconnected."""
+
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _FORM: Final = web.RequestKey("form", MultiDictProxy[str])
 _FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "application/octet-stream"})  # the second: no type
@@ -63,7 +66,7 @@ async def read_body(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError:
         raise RefusedError(408, "The request took too long.", "Send it again.") from None
-    except (HttpProcessingError, web.RequestPayloadError, ConnectionError):
+    except _INCOMPLETE:
         raise RefusedError(400, "The request is incomplete.", "Send it again.") from None
 
 
@@ -105,7 +108,8 @@ class UploadReader:
         """The next part that is not a multipart body itself; None at the end.
 
         Raises:
-            ValueError: The part is malformed: it has no name that can be read, or its character set is none.
+            ValueError: The part is malformed (it has no name that can be read, or its character set is none), or the
+                body is not complete.
         """
         try:
             while (part := await self._in_time(self._reader.next)) is not None:
@@ -129,7 +133,10 @@ class UploadReader:
         left_s = self._deadline - self._monotonic()
         if left_s > 0:
             with anyio.move_on_after(left_s):
-                return await read()
+                try:
+                    return await read()
+                except _INCOMPLETE as error:
+                    raise ValueError("The body is not complete.") from error
         raise RefusedError(408, "The upload took too long.", "Send it again over a faster connection.")
 
 

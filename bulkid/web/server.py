@@ -226,11 +226,8 @@ async def _listening(
     """Serve the application on a socket, within limits on connections."""
     assert runner.server is not None  # noqa: S101 - the runner has been set up
     limit = ConnectionLimit(None if serve.behind_proxy else PER_ADDRESS, max_connections())
-    factory = protocol_factory(runner.server, limit)
-    handshake_s = None if tls is None else IDLE_S
-    return await asyncio.get_running_loop().create_server(
-        factory, sock=sock, ssl=tls, ssl_handshake_timeout=handshake_s
-    )
+    factory = protocol_factory(runner.server, limit, tls)
+    return await asyncio.get_running_loop().create_server(factory, sock=sock)
 
 
 def _listen(serve: ServeOptions) -> tuple[socket.socket, ServeOptions]:
@@ -284,20 +281,50 @@ class ConnectionLimit:
 
 
 class _Admission(asyncio.Protocol):
-    """Hands a new connection to the server, or closes it at once where the limit is reached."""
+    """Hands a new connection to the server, or closes it at once where the limit is reached.
 
-    def __init__(self, limit: ConnectionLimit, serve: Callable[[], asyncio.BaseProtocol]) -> None:
+    The limit counts a connection before its TLS handshake. The event loop's own TLS server would show it only
+    afterwards, so that a client without a handshake could hold any number of connections.
+    """
+
+    def __init__(
+        self, limit: ConnectionLimit, serve: Callable[[], asyncio.BaseProtocol], tls: ssl.SSLContext | None
+    ) -> None:
         self._limit = limit
         self._serve = serve
+        self._tls = tls
+        self._early: list[bytes] = []  # decrypted before the server took the connection over
+        self._handshake: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         admitted = cast("asyncio.Transport", transport)
         if not self._limit.admits(transport):
             admitted.abort()
+        elif self._tls is None:
+            self._hand_over(admitted)
+        else:
+            admitted.pause_reading()  # start_tls resumes
+            self._handshake = asyncio.get_running_loop().create_task(self._encrypt(admitted, self._tls))
+
+    def data_received(self, data: bytes) -> None:
+        self._early.append(data)
+
+    async def _encrypt(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            encrypted = await loop.start_tls(transport, self, tls, server_side=True, ssl_handshake_timeout=IDLE_S)
+        except OSError:  # the client speaks no TLS, is too slow, or has disconnected: start_tls closes the connection
             return
-        protocol = self._serve()
-        admitted.set_protocol(protocol)
+        if encrypted is not None:  # None: closed meanwhile
+            protocol = self._hand_over(encrypted)
+            for data in self._early:
+                protocol.data_received(data)
+
+    def _hand_over(self, transport: asyncio.Transport) -> asyncio.Protocol:
+        protocol = cast("asyncio.Protocol", self._serve())
+        transport.set_protocol(protocol)
         protocol.connection_made(transport)
+        return protocol
 
 
 def max_connections() -> int:
@@ -326,6 +353,18 @@ class RequestProtocol(web.RequestHandler):
 
     __slots__ = ()
 
+    async def start(self) -> None:
+        """Answer the requests of a connection; close it on one that aiohttp cannot represent (``CONNECT`` alone)."""
+        try:
+            await super().start()
+        except Exception as error:  # noqa: BLE001 - else asyncio logs a traceback, and the connection stays open
+            log.info("console.bad_request", status=400, address=self._address(), error=type(error).__name__)
+            self.force_close()
+
+    def _address(self) -> str:
+        peer = None if self.transport is None else self.transport.get_extra_info("peername")
+        return str(peer[0]) if peer else ""
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -351,7 +390,9 @@ def bare_answer(status: int) -> web.Response:
     return answer
 
 
-def protocol_factory(server: web.Server, limit: ConnectionLimit) -> Callable[[], asyncio.Protocol]:
+def protocol_factory(
+    server: web.Server, limit: ConnectionLimit, tls: ssl.SSLContext | None = None
+) -> Callable[[], asyncio.Protocol]:
     """Return what makes the protocol of a new connection to a server, which is closed where the limit is reached."""
     answer, loop = server.request_handler, asyncio.get_running_loop()
 
@@ -370,4 +411,4 @@ def protocol_factory(server: web.Server, limit: ConnectionLimit) -> Callable[[],
         )
 
     server.request_handler = refuse_expectations
-    return lambda: _Admission(limit, serve)
+    return lambda: _Admission(limit, serve, tls)

@@ -1,8 +1,10 @@
 """Connections that send nothing, host names, slow bodies: what clients without an account can do to the console."""
 
 import asyncio
+import gc
 import json
 import re
+import ssl
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -16,6 +18,7 @@ from bulkid.web import request_bodies
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.console import ServeOptions
 from bulkid.web.server import ROUTES, ConnectionLimit
+from tests.support.identity_wire import TLS
 from tests.support.web_console import World, raw
 from tests.support.web_users import team
 
@@ -97,6 +100,62 @@ async def test_a_connection_that_sends_no_request_is_closed(tmp_path: Path, monk
             writer.write(sent)
             assert await asyncio.wait_for(reader.read(), 60) == b""
             writer.close()
+
+
+async def test_a_request_that_aiohttp_cannot_represent_ends_its_connection_without_a_traceback(console: World) -> None:
+    uncaught: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: uncaught.append(context))
+    reader, writer = await asyncio.open_connection("127.0.0.1", console.console.serve.port)
+    writer.write(b"CONNECT \r\n\r\n")
+    assert await asyncio.wait_for(reader.read(), 20) == b""
+    writer.close()
+    gc.collect()  # asyncio reports the exception of a task when the task is collected
+    assert uncaught == []
+
+
+# --- before and in the TLS handshake
+
+
+ENCRYPTED = ServeOptions(port=0, certfile=TLS / "server.pem", keyfile=TLS / "server.key", public_names=("localhost",))
+TRUSTED = ssl.create_default_context(cafile=str(TLS / "server.pem"))
+
+
+async def encrypted_answer(port: int) -> bytes:
+    """The first line of the answer to a request over TLS; nothing where the connection is closed."""
+    try:
+        return await answer_to(port, ssl=TRUSTED, server_hostname="localhost")
+    except (ConnectionError, ssl.SSLError):
+        return b""
+
+
+async def test_connections_without_a_tls_handshake_count_as_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bulkid.web.server.PER_ADDRESS", 3)
+    async with team(tmp_path, serve=ENCRYPTED) as console:
+        port = console.console.serve.port
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        assert await encrypted_answer(port) == b""
+        silent[0][1].close()
+        while b"HTTP/1.1 401" not in await encrypted_answer(port):
+            pass  # each connection takes a turn of the server, which sees the closed one
+        for _, writer in silent[1:]:
+            writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
+async def test_a_connection_without_a_tls_handshake_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr("bulkid.web.server.IDLE_S", 0.05)
+    async with team(tmp_path, serve=ENCRYPTED) as console:
+        uncaught: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: uncaught.append(context))
+        reader, writer = await asyncio.open_connection("127.0.0.1", console.console.serve.port)
+        writer.write(sent)
+        assert b"HTTP" not in await asyncio.wait_for(reader.read(), 60)
+        writer.close()
+        assert uncaught == []
 
 
 async def test_a_form_that_comes_too_slowly_is_answered_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

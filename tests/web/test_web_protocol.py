@@ -5,6 +5,7 @@ import logging
 from contextlib import nullcontext
 from pathlib import Path
 
+import anyio
 import pytest
 from aiohttp.multipart import BodyPartReader, MultipartReader
 from multidict import CIMultiDict
@@ -17,7 +18,7 @@ from bulkid.web.auth.users import issue_token
 from bulkid.web.middleware import HEADERS
 from bulkid.web.request_bodies import UploadReader, is_text
 from tests.support.postgres_server import shared_server
-from tests.support.web_console import World, cookie_of, raw, run_id_of, sheet, world
+from tests.support.web_console import LONGEST_S, World, cookie_of, raw, run_id_of, sheet, world
 from tests.support.web_programs import ADA, Program
 from tests.support.web_users import HASH, sign_in
 
@@ -112,16 +113,11 @@ async def test_no_text_with_u_0000_reaches_a_database_that_refuses_it(tmp_path: 
             assert status == 400
 
 
-# --- slow bodies
+# --- slow and broken bodies
 
 
-@pytest.mark.parametrize("where", ["/sheets", "/api/v1/sheets"])
-@pytest.mark.parametrize("sent", [b"", b"--x\r\n", b"%START%", b"%START%name,display_name\n" + b"a,b\n" * 40])
-async def test_an_upload_that_comes_too_slowly_is_refused_and_not_kept(
-    console: World, monkeypatch: pytest.MonkeyPatch, where: str, sent: bytes
-) -> None:
-    monkeypatch.setattr(request_bodies, "BODY_TIMEOUT_S", 0.05)
-    monkeypatch.setattr(request_bodies, "MIN_BYTES_PER_S", 1e6)
+async def begun_upload(console: World, where: str, sent: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection on which an upload has begun with these bytes of its body."""
     token = issue_token(console.console.store, "test", Role.ADMIN, ADA, 0.0)
     start = b'--x\r\nContent-Disposition: form-data; name="sheet"; filename="a.csv"\r\n\r\n'
     port = console.console.serve.port
@@ -137,8 +133,37 @@ async def test_an_upload_that_comes_too_slowly_is_refused_and_not_kept(
     ]
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"\r\n".join(head) + b"\r\n\r\n" + sent.replace(b"%START%", start))
+    return reader, writer
+
+
+@pytest.mark.parametrize("where", ["/sheets", "/api/v1/sheets"])
+@pytest.mark.parametrize("sent", [b"", b"--x\r\n", b"%START%", b"%START%name,display_name\n" + b"a,b\n" * 40])
+async def test_an_upload_that_comes_too_slowly_is_refused_and_not_kept(
+    console: World, monkeypatch: pytest.MonkeyPatch, where: str, sent: bytes
+) -> None:
+    monkeypatch.setattr(request_bodies, "BODY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(request_bodies, "MIN_BYTES_PER_S", 1e6)
+    reader, writer = await begun_upload(console, where, sent)
     assert b"HTTP/1.1 408" in await asyncio.wait_for(reader.readline(), 60)
     writer.close()
+    folder = console.console.state_dir / "uploads"
+    assert not folder.exists() or not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("where", ["/sheets", "/api/v1/sheets"])
+@pytest.mark.parametrize("sent", [b"", b"--x\r\n", b"%START%name,display_name\n" + b"a,b\n" * 40])
+async def test_an_upload_whose_client_leaves_is_refused_and_no_defect_of_the_console(
+    console: World, caplog: pytest.LogCaptureFixture, where: str, sent: bytes
+) -> None:
+    store = console.console.store
+    with caplog.at_level(logging.INFO), anyio.fail_after(LONGEST_S):
+        _, writer = await begun_upload(console, where, sent)
+        await writer.drain()
+        writer.close()
+        while store.audit_page(0, 1)[0][0].action != "upload refused":  # noqa: ASYNC110 - the server's own task
+            await anyio.sleep(0.02)
+    assert "broke off" in store.audit_page(0, 1)[0][0].detail
+    assert "console.request_broke" not in caplog.text
     folder = console.console.state_dir / "uploads"
     assert not folder.exists() or not list(folder.iterdir())
 
