@@ -10,7 +10,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
@@ -43,6 +43,8 @@ _SENSIBLE = 24  # half nats per character; no more is good sense
 _SENSIBLE_OTHER = 12  # the same for the other scripts
 _PLAIN_SIGNS = frozenset("‘’“”„–—…«»\xa0£§°·•®©™ºª½¼²³±µ¿¡€")
 _JOINING_SIGNS = frozenset("’·")
+_CATALAN = re.compile("l·l", re.IGNORECASE)
+_TRAILING_SIGNS = frozenset("…°®©™ºª²³€")  # never before a letter
 _SCRIPTS = ("LATIN", "CYRILLIC", "GREEK", "HEBREW", "ARABIC")
 _UNCASED = frozenset("ßĸŉªº")  # small letters that stand among capitals
 
@@ -90,7 +92,8 @@ class Fit:
     whole: int
     special: int  # its characters that are not ASCII, given the letters beside them
     count: int  # of characters that are not ASCII
-    latin: bool  # it has Latin letters alone
+    latin: bool  # it has letters of no other script than Latin
+    letters_alone: bool  # it has no signs
 
     @property
     def strange(self) -> bool:
@@ -124,13 +127,17 @@ def fit(word: str) -> Fit:
             latin.append((left, EDGE, not left.isascii()))
             left = EDGE
         if not script:
-            cost += _sign_cost(character, inside=bool(before and after), alone=len(word) == 1)
+            if at and _CATALAN.match(word, at - 1):
+                continue
+            inside = any(scripts[:at]) and any(scripts[at + 1 :])
+            cost += _sign_cost(character, inside=inside, leads=bool(after) and not before, alone=len(word) == 1)
         else:
             cost += _MIXED_SCRIPTS if script == "OTHER" or {before, after} - {script, ""} else _OTHER_SCRIPT
     if left != EDGE:
         latin.append((left, EDGE, not left.isascii()))
     whole, special = _latin_cost(latin)
-    return Fit(cost + whole, cost + special, count, latin=not set(scripts) - {"LATIN", ""})
+    latin_alone = not set(scripts) - {"LATIN", ""}
+    return Fit(cost + whole, cost + special, count, latin=latin_alone, letters_alone=all(scripts))
 
 
 def _latin_cost(pairs: list[tuple[str, str, bool]]) -> tuple[int, int]:
@@ -162,10 +169,10 @@ def _breaks_case(word: str, at: int) -> bool:
     return at > 1 and word[at].islower() and word[at - 1].isupper() and word[at - 2].isupper()
 
 
-def _sign_cost(sign: str, *, inside: bool, alone: bool) -> int:
+def _sign_cost(sign: str, *, inside: bool, leads: bool, alone: bool) -> int:
     if unicodedata.category(sign) in {"Cc", "Cn", "Co"}:
         return _CONTROL
-    if sign not in _PLAIN_SIGNS:
+    if sign not in _PLAIN_SIGNS or (leads and sign in _TRAILING_SIGNS):
         return _RARE_SIGN
     if inside:
         return _JOINING_SIGN if sign in _JOINING_SIGNS else _SIGN_INSIDE
@@ -174,7 +181,7 @@ def _sign_cost(sign: str, *, inside: bool, alone: bool) -> int:
 
 _WESTERN = "cp1252"  # what Excel writes as "CSV" on a western Windows
 _UNIX_JAPANESE = "euc_jp"  # known, but never certain: Windows does not write it
-_SINGLE_BYTE = (
+SINGLE_BYTE = (
     *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp1258"),
     *("mac_roman", "mac_latin2", "mac_croatian", "mac_romanian", "mac_turkish", "mac_iceland", "mac_cyrillic"),
     *("mac_greek", "cp437", "cp850", "cp852", "cp855", "cp857", "cp861", "cp862", "cp863", "cp865", "cp866", "cp737"),
@@ -197,11 +204,12 @@ _USUAL = frozenset(
 _DOS = re.compile(r"cp\d{3}")
 _MIN_LEAD = 60  # half nats; a reading so much less likely than the best is not offered
 _MAX_CANDIDATES = 6
-_FEW_BYTES = 64
+_FEW_CHARACTERS = 24  # beyond ASCII; more different ones are not valid UTF-8 by accident
 _TWO_CHARACTERS = 4  # bytes
-_HIGH_BYTES = bytes(range(0x80, 0x100))
-_NEVER_WITH_LATIN = re.compile(r"[A-Za-z][\u0530-\u07ff]|[\u0530-\u07ff][A-Za-z]")  # Armenian to NKo
-_LONG_SEQUENCE = re.compile(rb"[\xe0-\xf4]")  # begins three bytes or four of UTF-8
+_LAST_OF_TWO_BYTES = "\u07ff"  # of UTF-8
+_NEVER_WITH_LATIN = re.compile(  # Armenian to NKo, phonetic letters
+    r"[A-Za-z][\u0530-\u07ff\u1d00-\u1dbf]|[\u0530-\u07ff\u1d00-\u1dbf][A-Za-z]"
+)
 _NATURAL = 14  # half nats for a character that is not ASCII; no more is where it often stands
 _CLIP = 24  # half nats that one word can say at most: no single word decides a whole sheet
 _IMPLAUSIBLE = -6.0  # half nats
@@ -292,7 +300,7 @@ class _Reading:
 def _single_byte_readings(sample: Sample) -> dict[str, _Reading]:
     found: dict[str, _Reading] = {}
     high = bytes(sorted(sample.high))
-    for encoding in _SINGLE_BYTE:
+    for encoding in SINGLE_BYTE:
         try:
             high.decode(encoding)
         except UnicodeDecodeError:
@@ -389,9 +397,14 @@ def _multi_byte_evidence(stream: BinaryIO, encoding: str) -> _Evidence | None:
         characters.update(text)
         if len(words) < _MAX_WORDS:
             words.update(dict.fromkeys(islice(_TEXT_WORD.findall(text), _MAX_WORDS)))
-    score = sum(_WEIGHTS[encoding](character) for character in characters if not character.isascii())
+    score = weight_of(characters, encoding)
     clean = sum(1 for word in words if not any(map(str.isascii, word)))
     return _Evidence(score, clean / len(words) if words else 0.0)
+
+
+def weight_of(characters: Iterable[str], encoding: str) -> float:
+    """Sum the evidence of characters for a multi-byte code, in half nats."""
+    return sum(_WEIGHTS[encoding](character) for character in characters if not character.isascii())
 
 
 def _weight(hit: bool, likely: float, by_chance: float) -> float:
@@ -438,6 +451,7 @@ _WEIGHTS: Mapping[str, Callable[[str], float]] = {
     "cp949": _korean,
     _UNIX_JAPANESE: _japanese,
 }
+MULTI_BYTE = tuple(_WEIGHTS)
 
 
 # --- for a person
@@ -458,24 +472,37 @@ def _candidates(multi: Mapping[str, _Evidence], single: Mapping[str, _Reading]) 
 
 
 def may_be_legacy(stream: BinaryIO) -> bool:
-    """Whether a short text that is valid UTF-8 makes more sense in another encoding.
+    """Whether a text that is valid UTF-8, with few different characters, makes more sense in another encoding.
 
     Two bytes of GBK or EUC-KR can be one letter of UTF-8, for a few characters in a row, as in 茅台. The Dvořák of Mac
-    Latin 2 has a letter of Thaana among Latin ones in UTF-8. A text with many letters, or with a UTF-8 sequence of more
+    Latin 2 has a letter of Thaana among Latin ones in UTF-8. A text with many different characters, or with one of more
     than two bytes, is certain.
     """
-    high = 0
+    characters: set[str] = set()
+    for block in _decoded(stream, "utf-8"):
+        characters.update(character for character in set(block) if not character.isascii())
+        if len(characters) > _FEW_CHARACTERS:
+            return False
+    sample = _sample(stream)
+    texts = [word.decode("utf-8", "replace") for word in sample.words]
+    if sum(fit(text).sensible for text in texts) * 2 >= len(texts):
+        return False
+    if any(map(_NEVER_WITH_LATIN.search, texts)):
+        return True
+    if max(characters) > _LAST_OF_TWO_BYTES:
+        return False
+    if max(map(len, sample.words)) < _TWO_CHARACTERS and not all(map(_is_in_no_name, texts)):
+        return False
+    return any(found.plausible for encoding in _WEIGHTS if (found := _multi_byte_evidence(stream, encoding)))
+
+
+def _decoded(stream: BinaryIO, encoding: str) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder(encoding)()
     stream.seek(0)
     while block := stream.read(_BLOCK):
-        high += len(block) - len(block.translate(None, _HIGH_BYTES))
-        if high > _FEW_BYTES or _LONG_SEQUENCE.search(block):
-            return False
-    if not high:
-        return False
-    words = _sample(stream).words
-    fits = [fit(word.decode("utf-8", "replace")) for word in words]
-    if max(map(len, words)) < _TWO_CHARACTERS or sum(each.sensible for each in fits) * 2 >= len(fits):
-        return False
-    if any(_NEVER_WITH_LATIN.search(word.decode("utf-8", "replace")) for word in words):
-        return True
-    return any(found.plausible for encoding in _WEIGHTS if (found := _multi_byte_evidence(stream, encoding)))
+        yield decoder.decode(block)
+
+
+def _is_in_no_name(word: str) -> bool:
+    """Whether a word is one letter that no language of the code pages has."""
+    return len(word) == 1 and script_of(word) == "LATIN" and not any(fold(word) in each for each in _statistics()[0])

@@ -195,11 +195,15 @@ def _legacy_encoding(stream: BinaryIO, source: str, system: str) -> tuple[str, t
     Raises:
         UncertainEncodingError: No encoding is certain.
     """
-    from bulkid.sheet import legacy_encoding  # the statistics of letters, which only such sheets need
+    from bulkid.sheet import legacy_encoding, mixed_encoding  # the statistics of letters, which only such sheets need
 
     verdict = legacy_encoding.detect(stream, system)
     if not verdict.encoding:
         raise _uncertain(stream, source, verdict.candidates)
+    stray = mixed_encoding.stray_word(_lines_beyond_ascii(stream), verdict.encoding)
+    if stray is not None:
+        candidates = dict.fromkeys((verdict.encoding, stray.encoding, *verdict.candidates))
+        raise _uncertain(stream, source, tuple(filter(None, candidates)), stray.line)
     lines = (line.decode(verdict.encoding, "replace") for _, line in _lines_beyond_ascii(stream))
     found = next(filter(None, map(_NOT_ASCII_CELL.search, lines)), None)
     example = f' (such as "{_excerpt(found.group().strip())}")' if found else ""
@@ -210,10 +214,14 @@ def _legacy_encoding(stream: BinaryIO, source: str, system: str) -> tuple[str, t
     return verdict.encoding, (note,)
 
 
-def _uncertain(stream: BinaryIO, source: str, candidates: tuple[str, ...]) -> UncertainEncodingError:
+def _uncertain(
+    stream: BinaryIO, source: str, candidates: tuple[str, ...], from_line: int = 1
+) -> UncertainEncodingError:
     readings: dict[str, list[tuple[int, str]]] = {candidate: [] for candidate in candidates}
     shown: set[str] = set()
     for number, line in _lines_beyond_ascii(stream):
+        if number < from_line:
+            continue
         texts = [line.decode(candidate, "replace").rstrip("\r\n") for candidate in candidates]
         if texts[0] in shown or (len(candidates) > 1 and texts.count(texts[0]) == len(texts)):
             continue

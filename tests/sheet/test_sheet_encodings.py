@@ -115,6 +115,11 @@ def test_single_words_are_not_read_wrong_either(data: st.DataObject) -> None:
         right_or_refused([data.draw(st.sampled_from(words))], encoding, data.draw(st.sampled_from(SYSTEMS)))
 
 
+@pytest.mark.parametrize("encoding", ["cp437", "cp860", "cp862", "cp737", "cp866"])
+def test_the_dot_of_catalan_in_a_dos_code_page_is_not_read_as_a_letter(encoding: str) -> None:
+    assert not right_or_refused(["Instal·lacions", "Col·lecció"[:8]], encoding, "")
+
+
 # --- what is certain is read
 
 
@@ -219,6 +224,63 @@ def test_the_outline_of_the_console_refuses_the_same(tmp_path: Path) -> None:
         assert file.sheet_preview().sample[0][1] == "Ayşe"
 
 
+# --- a row of another encoding
+
+
+def mixed_sheet(names: Sequence[str], encoding: str, name: str, other: str) -> bytes:
+    """A sheet whose last row is written in another encoding than the rows before it."""
+    last = encoded(f"robot-last,{name},IT\r\n", other)
+    assert last is not None
+    return sheet_of(names, encoding) + last
+
+
+@pytest.mark.parametrize(
+    ("language", "encoding", "name", "other"),
+    [
+        ("Portuguese", "cp1252", "Mães", "utf-8"),
+        ("Portuguese", "cp1252", "Avô João", "mac_roman"),
+        ("Portuguese", "cp1252", "Operações", "cp850"),
+        ("Swedish", "cp1252", "Växel", "mac_latin2"),
+        ("German", "cp1252", "Märkischer Kreis", "cp437"),
+        ("German", "cp1252", "Straßenbauamt", "cp949"),
+        ("Polish", "cp1250", "Należności", "utf-8"),
+        ("Czech", "cp1250", "Bohouš", "utf-8"),
+        ("Hungarian", "cp1250", "Hegedűs Ernő", "mac_latin2"),
+        ("Turkish", "cp1254", "Çeşme", "iso8859-2"),
+        ("Lithuanian", "cp1257", "Kęstas", "cp852"),
+        ("Russian", "cp1251", "Йошкар-Ола", "utf-8"),
+        ("Arabic", "cp1256", "سارة", "utf-8"),
+        ("Simplified Chinese", "gb18030", "总部", "utf-8"),
+        ("Simplified Chinese", "gb18030", "深圳分公司", "cp950"),
+        ("Simplified Chinese", "gb18030", "Kiküldetés", "cp1252"),
+        ("Japanese", "cp932", "ひらがな", "utf-8"),
+        ("Korean", "cp949", "급여계산로봇", "utf-8"),
+        ("Korean", "cp949", "Prüfgerät", "cp852"),
+    ],
+)
+def test_a_row_in_another_encoding_is_refused_and_shown(language: str, encoding: str, name: str, other: str) -> None:
+    names = NAMES[language].names * 2
+    assert right_or_refused(names, encoding, encoding)
+    content = mixed_sheet(names, encoding, name, other)
+    with pytest.raises(UncertainEncodingError) as caught:
+        read(content, encoding)
+    assert caught.value.readings[encoding][0][0] == len(names) + 2
+    assert read(content, encoding=encoding)[:-1] == list(names)
+
+
+def test_a_row_in_another_encoding_far_behind_is_refused() -> None:
+    names = list(NAMES["French"].names) * 1_000
+    with pytest.raises(UncertainEncodingError) as caught:
+        read(mixed_sheet(names, "cp1252", "Contrôle", "utf-8"))
+    assert caught.value.readings["cp1252"][0][0] == len(names) + 2
+
+
+def test_a_sheet_of_utf8_with_a_row_of_a_code_page_is_refused() -> None:
+    for row in ("Besançon", "Größe über"):
+        with pytest.raises(UncertainEncodingError):
+            read(mixed_sheet(NAMES["French"].names, "utf-8", row, "cp1252"))
+
+
 # --- Unicode
 
 
@@ -244,6 +306,29 @@ def test_valid_utf8_with_a_letter_that_no_latin_word_has_is_refused() -> None:
     assert "utf-8" in caught.value.readings
     assert read(content, encoding="mac_latin2") == ["Dvořák"]
     assert read(content, encoding="utf-8") == ["Dvo\u0787k"]
+
+
+@pytest.mark.parametrize(
+    ("names", "encoding"),
+    [
+        (["GĦAWDEX"] * 70, "johab"),  # a few letters, often: Syriac among Latin ones in UTF-8
+        (["ŠĶĒRSIELA"], "mac_latin2"),
+        (["蘇"], "cp950"),
+    ],
+)
+def test_valid_utf8_by_accident_is_refused_however_often_it_stands_there(names: list[str], encoding: str) -> None:
+    content = sheet_of(names, encoding)
+    content.decode()
+    with pytest.raises(UncertainEncodingError) as caught:
+        read(content)
+    assert "utf-8" in caught.value.readings
+
+
+@pytest.mark.parametrize(
+    "name", ["Ștefania", "Țurcanu", "Ŵyn", "Tŷ Gwyn", "Ġgantija", "Əli", "ﬁ", "SAPบัญชี", "ĝardeno", "😀"]
+)
+def test_utf8_with_rare_letters_is_certain(name: str) -> None:
+    assert read(f"name,display_name\nr,{name}\n".encode()) == [name]
 
 
 def test_iso_2022_is_refused_and_can_be_given() -> None:
