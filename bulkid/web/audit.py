@@ -9,6 +9,7 @@ from bulkid.journal.console_store import AuditRecord
 from bulkid.journal.names import user_key
 from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
+from bulkid.text import printable_line
 from bulkid.web.auth.access import Handler
 from bulkid.web.console import console_of
 from bulkid.web.middleware import SAFE_METHODS, client_address, principal_of, route_of
@@ -26,13 +27,14 @@ async def note(request: web.Request, action: str, subject: str = "", detail: str
     """Record an action of a user, or its refusal.
 
     The action is one of a stable set of names, such as ``run started``; the subject is the run, sheet or token. Where
-    there is no session yet, ``principal`` names the user.
+    there is no session yet, ``principal`` names the user. Control characters are recorded as escapes: an entry stays on
+    one line, in every program that shows the log.
     """
     request[_RECORDED] = True
     console, known = console_of(request), request.get(PRINCIPAL)
     name = principal or (known.name if known is not None else "")
     texts = (name, client_address(request), action, subject, detail)
-    record = AuditRecord(console.clock.now(), *(text[:_MAX_TEXT] for text in texts))
+    record = AuditRecord(console.clock.now(), *(printable_line(text[:_MAX_TEXT])[:_MAX_TEXT] for text in texts))
     await in_thread(console.store.note, record)
 
 

@@ -313,6 +313,17 @@ async def test_everything_that_is_done_is_in_the_audit_table_and_can_be_taken_al
         assert PASSWORD not in page.text
 
 
+async def test_a_name_with_line_breaks_forges_no_entry_of_the_audit_log(tmp_path: Path) -> None:
+    async with team(tmp_path) as console, signed_in(console, "ada") as ada:
+        await sign_in(console.browser, "x\r\n2026-01-01T00:00:00Z,ada,10.0.0.1,plan approved,\x1b[2J\u202e", "wrong")
+        text = (await ada.get("/audit.csv")).body.decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        assert len(text.splitlines()) == len(rows)
+        assert all(letter.isprintable() for row in rows for cell in row for letter in cell)
+        assert any("plan approved" in row[1] and row[3] == "sign-in refused" for row in rows)
+        assert "\u202e" not in (await ada.get("/audit")).text
+
+
 async def test_a_run_in_the_history_names_the_user_who_began_it(tmp_path: Path) -> None:
     async with team(tmp_path) as console, signed_in(console, "otto") as otto:
         path = await otto.preview("accounts.csv", sheet(2))
