@@ -40,6 +40,7 @@ PRUNE_INTERVAL_S: Final = 3600.0  # seconds between two removals of what was kep
 Note = Callable[[str, str, str], Awaitable[None]]
 """Writes an action, its subject and a detail into the audit log."""
 
+_HTTPS_PORT: Final = 443
 _REMOVE: Final = "An author can remove the sheet instead."
 _MAX_NAMED: Final = 3  # accounts that a refusal names
 
@@ -63,6 +64,14 @@ class ServeOptions:
     def secure(self) -> bool:
         """Whether browsers reach the console by TLS."""
         return self.certfile is not None or self.behind_proxy
+
+    @property
+    def is_tls_alone(self) -> bool:
+        """Whether browsers shall open the console's host names by TLS alone.
+
+        That holds for all ports of a host, so the console does not ask for it where it listens beside other services.
+        """
+        return self.behind_proxy or (self.certfile is not None and self.port == _HTTPS_PORT)
 
 
 class NotConfirmedError(UsageError):

@@ -50,10 +50,16 @@ def principal_of(request: web.Request) -> Principal:
     return request[PRINCIPAL]
 
 
-async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
+TLS_ALONE: Final = "max-age=31536000"  # a year, as OWASP ASVS 4.0 14.4.5 asks
+"""``Strict-Transport-Security``: browsers that know it open this host name by TLS alone."""
+
+
+async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Give every answer the headers that restrict what a browser does with it. aiohttp calls this for every answer."""
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
+    if console_of(request).serve.is_tls_alone:
+        response.headers.setdefault("Strict-Transport-Security", TLS_ALONE)
     response.headers.pop("Server", None)
 
 
@@ -280,14 +286,15 @@ async def require_access(request: web.Request) -> None:
 
 
 async def identify(request: web.Request) -> Principal | None:
-    """Find the session of a request, and note the request; None where there is no session."""
-    console = console_of(request)
+    """Find the session of a request, and note the request of a user; None where there is no session."""
+    console, route = console_of(request), route_of(request)
     session = await console.sessions.find(request)
     principal = None if session is None else console.authenticator.principal(session.record)
     if session is None or principal is None:
         return None
     request[SESSION], request[PRINCIPAL] = session, principal
-    await console.sessions.touch(session)
+    if route is None or not route.automatic:
+        await console.sessions.touch(session)
     return principal
 
 
@@ -318,14 +325,22 @@ async def sign_in_first(request: web.Request) -> web.Response:
 
 def check_origin(request: web.Request) -> None:
     """Raise RefusedError where a page of another origin sent the request."""
-    origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
-    scheme, separator, host = (origin or "").partition("://")
-    own = scheme in {"http", "https"} and separator and is_own(request, host)
-    if not own or site not in {"same-origin", "none"}:
+    if not _is_own_origin(request, request.headers.get("Origin", "")) or site not in {"same-origin", "none"}:
         raise RefusedError(
             403, "The request did not come from a page of this console.", "Reload the page and try again."
         )
+
+
+def _is_own_origin(request: web.Request, origin: str) -> bool:
+    """Whether scheme, host and port are those of this request, as far as the console can know them."""
+    serve = console_of(request).serve
+    scheme, _, host = origin.partition("://")
+    if scheme != ("https" if serve.secure else "http"):
+        return False
+    if serve.behind_proxy:  # which may have left the port out of Host
+        return is_own(request, host)
+    return host.lower() == request.headers.get("Host", "").lower()
 
 
 async def _sent_token(request: web.Request) -> str:

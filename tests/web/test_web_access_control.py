@@ -19,6 +19,7 @@ from bulkid.web.console import CONSOLE, ServeOptions
 from bulkid.web.middleware import local_path
 from bulkid.web.server import ROUTES, make_app, require_safe
 from tests.support.web_console import World, browser_at, run_id_of, sheet, world
+from tests.support.web_users import PASSWORD, team
 
 OPEN = {("GET", "/static/{name}"), ("GET", "/health"), ("GET", "/enter"), ("POST", "/signin")}
 """The routes that need no session."""
@@ -116,16 +117,56 @@ async def test_an_upload_without_a_token_before_the_file_is_refused(console: Wor
 
 
 @pytest.mark.parametrize(
-    "origin", [None, "null", "http://evil.example", "http://127.0.0.1:1", "https://127.0.0.1.evil.example"]
+    "origin",
+    [
+        None,
+        "null",
+        "http://evil.example",
+        "http://127.0.0.1:1",
+        "http://127.0.0.1",  # port 80: the page of another program
+        "https://127.0.0.1:%PORT%",
+        "http://localhost:%PORT%",
+        "127.0.0.1:%PORT%",
+        "https://127.0.0.1.evil.example",
+    ],
 )
 async def test_what_another_origin_sends_is_refused_though_its_token_is_right(
     console: World, origin: str | None
 ) -> None:
-    headers = {} if origin is None else {"Origin": origin}
+    headers = {} if origin is None else {"Origin": origin.replace("%PORT%", str(console.console.serve.port))}
     async with console.browser.session.post(
         f"{console.browser.base}/account/link", data={"csrf": console.browser.csrf}, headers=headers
     ) as answer:
         assert answer.status == 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        ("https://bulkid.example.com", 303),
+        ("https://BULKID.example.com:8443", 303),  # nginx leaves the port out of $host
+        ("http://bulkid.example.com", 403),
+        ("https://bulkid.example.com.evil.example", 403),
+    ],
+)
+async def test_behind_a_proxy_an_origin_has_tls_and_a_public_name(tmp_path: Path, origin: str, status: int) -> None:
+    serve = ServeOptions(port=0, behind_proxy=True, public_names=("bulkid.example.com",))
+    async with team(tmp_path, serve=serve) as console:
+        page = await console.browser.post(
+            "/signin",
+            {"name": "olaf", "password": PASSWORD},
+            headers={"Host": "bulkid.example.com", "Origin": origin},
+            allow_redirects=False,
+        )
+        assert page.status == status
+        assert page.headers["Strict-Transport-Security"] == "max-age=31536000"
+
+
+def test_browsers_are_told_to_use_tls_alone_where_no_other_service_shares_the_host_name() -> None:
+    certfile = Path("console.pem")
+    assert ServeOptions(port=443, certfile=certfile).is_tls_alone
+    assert not ServeOptions(port=8766, certfile=certfile).is_tls_alone
+    assert not ServeOptions(port=443).is_tls_alone
 
 
 async def test_what_a_browser_says_to_come_from_another_site_is_refused(console: World) -> None:

@@ -154,6 +154,22 @@ async def test_a_session_ends_when_it_is_idle_and_after_its_time(
         assert clock.at - begun >= min(lasts_s, SESSION_S) - IDLE_S
 
 
+@pytest.mark.parametrize("path", ["/runs/{run}/rate", "/runs/{run}/events", "/status/summary"])
+async def test_what_a_page_requests_without_its_user_keeps_no_session_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    async with team(tmp_path) as console, signed_in(console, "olaf") as olaf:
+        run = run_id_of(await olaf.start(await olaf.preview("accounts.csv", sheet(1))))
+        await olaf.run_ended(run)
+        clock = Clock(console.console.clock.now() + sessions.LAST_SEEN_INTERVAL_S + 1.0)
+        monkeypatch.setattr(console.console.sessions, "_clock", clock)
+        assert (await olaf.get("/runs")).status == 200  # the session's last request, until the user comes back
+        clock.at += IDLE_S - 1.0
+        assert (await olaf.get(path.format(run=run))).status == 200
+        clock.at += 1.0
+        assert (await olaf.get("/runs")).status == 401
+
+
 async def test_two_consoles_on_one_database_know_and_end_the_same_sessions(tmp_path: Path) -> None:
     with shared_server().database() as url:
         with runs.RunBrowser(tmp_path / "one" / "state", url) as run_browser:

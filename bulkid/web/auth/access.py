@@ -78,6 +78,7 @@ class Route:
     kind: RouteKind = RouteKind.PAGE
     action: str = ""  # what a request does, as a noun, for the audit log; "" for what needs no entry
     any_host: bool = False  # answers under any host name: for the page that says which one is right, and for probes
+    automatic: bool = False  # a page's script requests it without the user, so that it does not keep a session alive
     token_in_body: bool = False  # the handler checks the CSRF token: it is the first part of a multipart body
 
 
