@@ -305,8 +305,11 @@ class Sender:
         Requests that left after the 401 came in show it; where none is under way, the check request does.
         """
         suspect = SuspectCredential(reply.credential, self._sent_count)
-        # A server that has taken nothing yet, and refuses to be read: there is nothing to compare with.
+        # A server that has taken nothing yet, and refuses to be read: there is nothing to compare with. But where it
+        # refuses an item of the list that the check request reads, the check request shows more.
         no_evidence = not self._last_accepted and not self._in_flight and send_task.request.method == "GET"
+        if self._check is not None and _is_item_of(send_task.request, self._check):
+            no_evidence = False
         if send_task.key == CHECK_REQUEST_KEY or no_evidence:
             self._drop_credential(credentials, reply)
             return REQUEUE
@@ -403,3 +406,8 @@ class Sender:
                 hint=f"{self._forbidden_hint} What was not sent is pending.".strip(),
             )
         return SETTLE if about_this else REQUEUE
+
+
+def _is_item_of(request: Request, listed: Request) -> bool:
+    """Whether a request reads one item of the list that another request reads."""
+    return request.path.startswith(listed.path.partition("?")[0] + "/")

@@ -161,12 +161,24 @@ async def test_a_token_that_was_revoked_is_replaced_once_for_all(concurrency: in
     assert server.sent.total() - 1 - 300 <= 2 * concurrency
 
 
-async def test_wrong_credentials_end_a_run_at_once() -> None:
+@pytest.mark.parametrize(
+    ("request_", "checks"),
+    [(Request("GET", "api/Group/org"), 0), (CHECK, 0), (Request("GET", "api/RobotAccount/org/one"), 2)],
+)
+async def test_wrong_credentials_end_a_run_at_once(request_: Request, checks: int) -> None:
+    """Only of a single account the check request shows more than the request itself."""
     server = Server(FakeClock())
     server.good = lambda _: False
     with pytest.raises(AuthenticationError, match="no good"):
-        await server.engine().call(get(0))
-    assert (server.issued, server.sent.total()) == (2, 2)
+        await server.engine().call(request_)
+    assert (server.issued, server.sent.total()) == (2, 2 + checks)
+
+
+async def test_the_first_request_of_all_is_refused_alone_where_the_check_request_passes() -> None:
+    one = Request("GET", "api/RobotAccount/org/one")
+    server = Server(FakeClock(), refused={one.path})
+    settled = await server.engine().call(one)
+    assert (settled.reply.kind, server.issued) == (ReplyKind.UNAUTHORIZED, 1)
 
 
 async def test_wrong_credentials_end_a_blind_run_at_once_and_call_no_account_failed() -> None:

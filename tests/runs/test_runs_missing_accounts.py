@@ -263,3 +263,40 @@ async def test_a_deletion_whose_id_and_name_no_account_has_is_done_already(
     assert found.row_errors == ()
     assert (found.summary["unchanged"], found.summary["deleted"]) == (1, 0)
     assert found.summary["requests"]["GET"] <= most
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("others", [0, 2])
+async def test_a_look_up_that_is_refused_alone_says_nothing_about_the_token(
+    tmp_path: Path, status: int, others: int
+) -> None:
+    """Also where it is the first request of all: the list shows that the server takes the token."""
+    server = Identity([account(str(number)) for number in range(40)])
+    server.on_get = lambda _account_id: (status, {"message": "Not this one."})  # type: ignore[method-assign]
+    path = sheet(tmp_path, ("id", "display name"), [("hidden", "New"), *((str(n), "New") for n in range(others))])
+    async with server.served():
+        found = await plan(path, server.target, tmp_path)
+    assert found.error is None
+    assert [(error.value, error.code) for error in found.row_errors] == [("hidden", "unknown_account")]
+    assert f"the server refused to look it up (HTTP {status}: Not this one)" in found.row_errors[0].message
+
+
+async def test_a_list_that_is_forbidden_while_accounts_are_read_back_is_said_in_a_sentence(tmp_path: Path) -> None:
+    server = Identity([account("a"), account("b"), account("c")])
+    put, page = server.on_put, server.on_page
+    server.on_put = lambda *asked: (put(*asked)[0], {})  # type: ignore[method-assign]
+
+    def on_page(*asked: Any) -> Answer:
+        return (403, {"message": "Not any more."}) if server.count("PUT RobotAccount") else page(*asked)
+
+    server.on_page = on_page  # type: ignore[method-assign]
+    path = sheet(tmp_path, ("id", "display name"), [("a", "New"), ("b", "New"), ("c", "New")])
+    async with server.served():
+        result = await runs.run(path, server.target, options(tmp_path), context(tmp_path))
+    assert result.exit_code == 3
+    assert result.error is not None
+    assert (
+        result.error.message
+        == "The server does not let this token read the robot accounts any more (403): Not any more."
+    )
+    assert [row["status"] for row in report(result)] == ["pending"] * 3

@@ -6,6 +6,7 @@ the list until one reading is complete (:mod:`bulkid.runs.execution.account_list
 
 import re
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Self
@@ -187,9 +188,9 @@ async def read_accounts_again(
     Raises:
         ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
     """
-    lookup = AccountLookup(tuple(ids), (), groups=False)
-    reader = await _AccountReader(engine, organization_id, lookup, consume).read()
-    return reader.directory(None)
+    return await _read_again(
+        _AccountReader(engine, organization_id, AccountLookup(tuple(ids), (), groups=False), consume)
+    )
 
 
 async def find_accounts_named(engine: Engine, organization_id: str, names: Collection[str]) -> Directory:
@@ -202,14 +203,27 @@ async def find_accounts_named(engine: Engine, organization_id: str, names: Colle
     Raises:
         ConnectionFailedError: The server cannot be reached, or the token may not read accounts.
     """
+    return await _read_again(_reader_of_names(engine, organization_id, names))
+
+
+def _reader_of_names(engine: Engine, organization_id: str, names: Collection[str]) -> "_AccountReader":
     wanted = frozenset(map(fold, names))
 
     def leave_out(account: Account) -> str:
         return "" if fold(account.name) in wanted else fold(account.id)
 
-    lookup = AccountLookup((), tuple(names), groups=False)
-    reader = await _AccountReader(engine, organization_id, lookup, leave_out).read()
-    return reader.directory(None)
+    return _AccountReader(engine, organization_id, AccountLookup((), tuple(names), groups=False), leave_out)
+
+
+async def _read_again(reader: "_AccountReader") -> Directory:
+    try:
+        return (await reader.read()).directory(None)
+    except ForbiddenError as error:
+        plural = current().plural
+        raise ConnectionFailedError(
+            f"The server does not let this token read the {plural} any more (403): {error.message.rstrip('.')}.",
+            hint=f"Check that the application still has {current().read_scope}.",
+        ) from error
 
 
 @dataclass(slots=True)
@@ -248,16 +262,17 @@ class _AccountReader:
         await self._read()
         names = () if self.complete else self.lookup.names_beside(self.absent)
         if names:
-            found = await find_accounts_named(self.engine, self.organization_id, names)
-            self._add(found.accounts or ())
+            found = await _reader_of_names(self.engine, self.organization_id, names).read()
+            self._add(found.accounts.values())
             self.uncertain = self.uncertain or found.uncertain
         return self
 
     async def _read(self) -> None:
         lookup = self.lookup
         if len(lookup.ids) == 1 and not lookup.names:  # else the first page says how many accounts there are
-            await self._each(self._look_up, lookup.ids)
-            return
+            with suppress(ForbiddenError):  # the list shows whether the server forbids this account alone
+                await self._each(self._look_up, lookup.ids)
+                return
         first = await self._page(0)
         await self._take(first)
         ids, names = self._missing_ids(), self._missing_names()
@@ -374,12 +389,18 @@ class _AccountReader:
                 self.unknown[key] = f"the server returned another account ({account.id}) for this id"
         elif reply.kind is ReplyKind.REFUSED and reply.status == HTTPStatus.NOT_FOUND:
             self.absent.add(key)
-        elif reply.kind in _REFUSALS and (reply.status or 0) // 100 == 4:  # noqa: PLR2004 - the class of a status
+        elif self._refuses_this_alone(reply):
             # The server may refuse the form of the id: that does not show whether the account exists.
             reason = reply.error or reply.error_code or "refused"
             self.unknown[key] = f"the server refused to look it up (HTTP {reply.status}: {reason.rstrip('.')})"
         else:
             raise _fetch_error(reply, f"account {account_id}")
+
+    def _refuses_this_alone(self, reply: Reply) -> bool:
+        """Whether the server refuses one look-up. It forbids one alone if it has returned the list to this token."""
+        if reply.kind is ReplyKind.FORBIDDEN:
+            return self.listed
+        return reply.kind in _REFUSALS and (reply.status or 0) // 100 == 4  # noqa: PLR2004 - the class of a status
 
     async def _search(self, name: str) -> None:
         """Search for a name. A miss proves nothing: the API does not document how a search matches."""
