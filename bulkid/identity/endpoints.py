@@ -6,8 +6,9 @@ Paths, parameters and fields are those of the vendor's API guide and OpenAPI doc
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -23,6 +24,7 @@ MAX_PAGE = 1000  # accounts that one GET lists at most
 
 _GROUP_KEYS = ("id", "name", "type")  # of a GroupDto; its members are left alone
 _LIST_OR_NULL = frozenset({list, type(None)})
+_NO_IDS: Mapping[str, str] = MappingProxyType({})
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.{1,2}(?:[/\\]|$)")
 
@@ -156,17 +158,20 @@ def _body(fields: dict[str, Any]) -> bytes:
 # --- answers: each function raises UnexpectedResponseError where the answer has another shape
 
 
-def account_page(payload: object) -> Page:
-    """Read the answer of ``list_accounts``."""
+def account_page(payload: object, ids: Mapping[str, str] = _NO_IDS) -> Page:
+    """Read the answer of ``list_accounts``; ``ids`` as for :func:`parse_account`."""
     answer = payload if isinstance(payload, dict) else {}
     total, results = answer.get("totalCount"), answer.get("results")
     if type(total) is not int or total < 0 or not isinstance(results, list):
         raise _unexpected(f"the list of {current().plural}", payload)
-    return Page(total, tuple([parse_account(item) for item in results]))
+    return Page(total, tuple([parse_account(item, ids) for item in results]))
 
 
-def parse_account(payload: object) -> Account:
-    """Read an account, as GET, POST and PUT answer it."""
+def parse_account(payload: object, ids: Mapping[str, str] = _NO_IDS) -> Account:
+    """Read an account, as GET, POST and PUT answer it.
+
+    ``ids`` gives the string to use for an id: the caller's own, which is in memory already.
+    """
     resource = current()
     if not isinstance(payload, dict):
         raise _unexpected(f"a {resource.singular}", payload)
@@ -182,7 +187,7 @@ def parse_account(payload: object) -> Account:
         well_formed = False
     if not well_formed or not account_id or type(groups) not in _LIST_OR_NULL:
         raise _unexpected(f"a {resource.singular}", payload)
-    return Account(account_id, name, values, group_ids, created, last_login)
+    return Account(ids.get(account_id, account_id), name, values, group_ids, created, last_login)
 
 
 def parse_groups(payload: object) -> tuple[Group, ...]:

@@ -15,8 +15,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.consume import consume, limit_malloc, return_freed_memory
+from bulkid.engine.engine import Engine
+from bulkid.identity.tokens import Capabilities
 from bulkid.journal.store import Journal
-from bulkid.model import Account, Change, DesiredState, Group, Outcome, RowRequest, RunItem, Status
+from bulkid.model import (
+    Account,
+    Change,
+    DesiredState,
+    Group,
+    Outcome,
+    Reply,
+    ReplyKind,
+    Request,
+    RowRequest,
+    RunItem,
+    Status,
+)
 from bulkid.planning.cover import cover, groups_where_possible
 from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
@@ -25,9 +39,10 @@ from bulkid.planning.preconditions import Precondition, PreconditionRules
 from bulkid.planning.strategy import Strategy
 from bulkid.runs import Preview
 from bulkid.runs.execution.bisection import Batch, BatchQueue
+from bulkid.runs.execution.directory_reader import read_directory
 from bulkid.runs.execution.reconcile import DEFERRED, PlannedAgain, PlannedItems, send_plan_of
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput
-from bulkid.runs.inputs.run_input import Rows, RunJournal
+from bulkid.runs.inputs.run_input import AccountLookup, Rows, RunJournal
 from bulkid.sheet import SheetInfo
 from bulkid.sheet.cells import parse_list
 
@@ -58,6 +73,22 @@ def test_a_group_is_one_string_however_many_cells_name_it() -> None:
     first, second = parse_list("Fin" + "ance; Trainees"), parse_list("Legal, Finance")
     assert first.items[0] == second.items[1] == "Finance"
     assert first.items[0] is second.items[1]
+
+
+async def test_an_account_that_was_read_has_the_id_string_of_the_row_that_asked_for_it() -> None:
+    """The server's answer has strings of its own: those of 60,000 ids would take 5 MB more until the plan is made."""
+    listed = [{"id": f"id-{number}", "name": f"robot-{number}"} for number in range(3)]
+    page = Reply(ReplyKind.OK, 200, {"totalCount": len(listed), "results": listed})
+
+    async def call(_request: Request) -> SimpleNamespace:
+        return SimpleNamespace(reply=page)
+
+    ids = tuple([f"id-{number}" for number in range(2)])
+    engine = cast("Engine", SimpleNamespace(call=call))
+    directory, _ = await read_directory(engine, "o", AccountLookup(ids, (), groups=False), Capabilities())
+    found = [account.id for account in directory.accounts or ()]
+    assert found == ["id-0", "id-1", "id-2"]
+    assert all(one is other for one, other in zip(found, ids, strict=False))
 
 
 def test_sending_holds_neither_accounts_nor_states_before_and_knows_whether_it_is_blind() -> None:
