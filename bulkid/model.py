@@ -226,6 +226,11 @@ class Reply(NamedTuple):
     credential: int = 0  # which access token the request carried: a later one has a higher number; 0: not said
     allowance: Allowance | None = None  # for the request's method, when the server said so
 
+    @property
+    def reason(self) -> str:
+        """What went wrong, for the middle or the end of a sentence: without a full stop."""
+        return (self.error or self.error_code or self.kind.value).removesuffix(".")
+
 
 @dataclass(frozen=True, slots=True)
 class FailureBound:

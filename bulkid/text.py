@@ -25,14 +25,17 @@ _MAX_LISTED_ROWS = 5
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _NOT_PRINTABLE: Final = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
-    r"\xad\u061c\u180e\u200b-\u200f\u2060-\u2064\ufeff\ufff9-\ufffb"  # invisible: zero width, marks of direction
+    r"\xad\u061c\u180e\u200b-\u200f\u2060-\u2065\ufeff\ufff0-\ufffb"  # invisible: zero width, marks of direction
+    r"\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # invisible too: joiners and fillers of scripts
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # controls of notations, tags
     r"\u2028\u2029\u202a-\u202e\u2066-\u206f"  # line and paragraph separators, bidirectional controls
     r"\ud800-\udfff"  # half a pair: a byte of a file name that is no text
 )
 _ANY: Final = re.compile(f"[{_NOT_PRINTABLE}]")
 _ANY_OR_BREAK: Final = re.compile(rf"[\t\n{_NOT_PRINTABLE}]")
 _NAMED: Final = {"\t": "\\t", "\n": "\\n"}
-_TWO_DIGITS: Final = 0x100
+_TWO_DIGITS: Final = 0x100  # from here on more than two
+_FOUR_DIGITS: Final = 0xFFFF  # beyond here more than four
 
 
 # --- comparing
@@ -143,10 +146,17 @@ def printable_line(text: str) -> str:
 
 def printable_json(text: str) -> str:
     """Escape the same characters in a JSON text, which then holds the same data."""
-    return _ANY.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+    return _ANY.sub(_json_escape, text)
+
+
+def _json_escape(match: "re.Match[str]") -> str:
+    code = match[0].encode("utf-16-be", "surrogatepass").hex()  # beyond four digits JSON takes two halves
+    return "".join(f"\\u{code[at : at + 4]}" for at in range(0, len(code), 4))
 
 
 def _escape(match: "re.Match[str]") -> str:
     character = match[0]
     code = ord(character)
+    if code > _FOUR_DIGITS:
+        return f"\\U{code:08x}"
     return _NAMED.get(character) or (f"\\x{code:02x}" if code < _TWO_DIGITS else f"\\u{code:04x}")

@@ -1,7 +1,7 @@
 """What ``check``, ``plan`` and ``run`` print of invalid rows, and ``check`` of the columns.
 
 A terminal gets tables, in which a repeated problem is one; a pipe gets each error on a line of its own that begins with
-its row, in full.
+its row, in full but for the rest of an absurdly long cell.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,6 +35,7 @@ _LINES_PER_PRINT = 500
 """Lines that are handed to rich together: one by one, 100,000 lines take 4 s in a pipe."""
 
 _MAX_VALUE = 60  # characters of a cell where not all of it is shown
+_LONGEST_VALUE = 2000  # characters of a cell on the line of a pipe: a cell may hold megabytes by mistake
 
 _PROBLEMS: Final = (
     Column("Row", least=10, most=18),
@@ -95,7 +96,7 @@ def print_row_error_count(out: Console, place: str, row_errors: Sequence[RowErro
 def row_error_line(row_error: RowError) -> str:
     """One error as a line: the place, the value, and what to do."""
     column = f", column {row_error.column}" if row_error.column else ""
-    value = f" {row_error.value!r}" if row_error.value else ""
+    value = f" {_shorten(row_error.value, _LONGEST_VALUE)!r}" if row_error.value else ""
     return f"row {row_error.row}{column}:{value} {row_error.message}"
 
 
@@ -115,7 +116,7 @@ def _problem(group: RowErrorGroup) -> tuple[Text, Text, Text, Text]:
     return (
         Text(rows, style="red"),
         Text(printable_line(group.column)),
-        Text(printable_line(_shorten(group.value)) + others),
+        Text(printable_line(_shorten(group.value, _MAX_VALUE)) + others),
         Text(printable_line(group.message)),
     )
 
@@ -148,5 +149,5 @@ def _invalid(count: int) -> str:
     return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} invalid"
 
 
-def _shorten(value: str) -> str:
-    return value if len(value) <= _MAX_VALUE else f"{value[: _MAX_VALUE - 1]}…"
+def _shorten(value: str, most: int) -> str:
+    return value if len(value) <= most else f"{value[: most - 1]}…"

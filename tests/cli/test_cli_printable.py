@@ -161,3 +161,21 @@ def test_wrong_arguments_are_reported_as_text(arguments: list[str], capsys: pyte
         app(prog_name="bulkid", args=arguments)
     written: Any = capsys.readouterr()
     assert_safe(written.out + written.err)
+
+
+def test_a_cell_of_megabytes_is_not_written_to_a_pipe() -> None:
+    line = row_errors.row_error_line(RowError(2, "name", "x" * 5_000_000, "too_long", "It is too long."))
+    assert line.startswith("row 2, column name: 'xxx")
+    assert line.endswith("x\u2026' It is too long.")
+    assert len(line) < 3000
+
+
+@pytest.mark.parametrize(
+    "character", ["\u2065", "\u3164", "\uffa0", "\u034f", "\U0001d173", "\U000e0041", "\U000e0fff"]
+)
+def test_what_no_one_sees_in_a_name_is_shown_as_an_escape(character: str) -> None:
+    assert printable(f"Fin{character}ance").isascii()
+    data = {f"Fin{character}": character}
+    written = printable_json(orjson.dumps(data).decode())
+    assert written.isascii()
+    assert orjson.loads(written) == data

@@ -163,7 +163,7 @@ class Connection:
         reply = (await engine.call(_TOKEN_REQUEST)).reply
         if reply.kind is not ReplyKind.OK:
             raise ConnectionFailedError(
-                f"No token could be fetched from {self.base.url}: {reply.error or reply.kind.value}.",
+                f"No token could be fetched from {self.base.url}: {reply.reason}.",
                 cli_hint="Check the connection with: bulkid doctor",
             )
         return answer

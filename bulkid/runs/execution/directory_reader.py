@@ -432,6 +432,6 @@ def _fetch_error(reply: Reply, what: str) -> ConnectionFailedError:
         return ForbiddenError(reply.error)
     status = f" (HTTP {reply.status})" if reply.status else ""
     return ConnectionFailedError(
-        f"The server refused to return {what}: {reply.error or reply.kind.value}{status}.",
+        f"The server refused to return {what}: {reply.reason}{status}.",
         hint="Check the organisation id and the address with `bulkid doctor`.",
     )

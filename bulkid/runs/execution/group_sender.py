@@ -74,7 +74,7 @@ class CurrentGroups:
         reply: Reply = (await self.engine.call(list_groups(self.organization_id))).reply
         if reply.kind is not ReplyKind.OK:
             raise ConnectionFailedError(
-                f"The server refused to return the list of groups: {reply.error or reply.kind.value}.",
+                f"The server refused to return the list of groups: {reply.reason}.",
                 hint="Group requests need it (scope PM.Group.Read); `bulkid doctor` examines the connection.",
             )
         groups: dict[str, Group] = {}
