@@ -6,6 +6,7 @@ and no file: they go with any file, but for a ``bulkid.toml`` of the working dir
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,26 @@ Place = tuple[str, Mapping[str, Any]]
 """A file as messages call it (empty for options and the environment), and what it gives by the names of settings."""
 
 
+@dataclass(frozen=True, slots=True)
+class UserFile:
+    """The ``bulkid.toml`` in the user's configuration directory."""
+
+    path: Path
+    secrets: Sequence[tuple[Path, object]]  # the file of each secret that any of its tables names, and the table's url
+
+    @property
+    def folder(self) -> Path:
+        """The user's configuration directory."""
+        return self.path.parent
+
+    def gives_elsewhere(self, secret: Path, url: object) -> bool:
+        """Whether the file names this file of a secret, and for no server at this address."""
+        urls = [address for path, address in self.secrets if _is_one_file(path, secret)]
+        return bool(urls) and not any(_same(address, url) for address in urls)
+
+
 def refuse_mixed(
-    places: Sequence[Place], found: Mapping[str, Any], sources: Mapping[str, str], *, working: str, user_dir: Path
+    places: Sequence[Place], found: Mapping[str, Any], sources: Mapping[str, str], *, working: str, user_file: UserFile
 ) -> None:
     """Refuse a connection whose credentials and address come from different files.
 
@@ -94,6 +113,8 @@ def refuse_mixed(
     if not given:
         return
     address = _file_of("url", places)
+    if "url" not in found:
+        _refuse_journal(given, places, sources, working)
     if "url" in found and address:
         for name in given:
             file = _file_of(name, places)
@@ -104,12 +125,51 @@ def refuse_mixed(
     if "ca_bundle" in found and _file_of("ca_bundle", places) == working != address:
         raise _mixed(given[0], "ca_bundle", sources)
     for name in given:
-        if name.endswith("_file") and _file_of(name, places) == working and _lies_in(found[name], user_dir):
-            raise UsageError(
-                f"{sources[name]}: the file that it names lies in {user_dir}, "
-                "whose secrets are for the settings there.",
-                hint=f"Name the file in {user_dir / 'bulkid.toml'}, with the url, or in an environment variable.",
-            )
+        if name.endswith("_file"):
+            _refuse_borrowed(name, found, places, sources, working=working, user_file=user_file)
+
+
+def _refuse_journal(given: Sequence[str], places: Sequence[Place], sources: Mapping[str, str], working: str) -> None:
+    """Refuse to take the address from the runs of a state that the working directory's file names: to resume them."""
+    for state in ("state_dir", "database_url_file"):
+        if working and _file_of(state, places) == working:
+            for name in given:
+                if _file_of(name, places) not in {"", working}:
+                    raise _mixed(name, state, sources)
+
+
+def _refuse_borrowed(
+    name: str,
+    found: Mapping[str, Any],
+    places: Sequence[Place],
+    sources: Mapping[str, str],
+    *,
+    working: str,
+    user_file: UserFile,
+) -> None:
+    """Refuse the file of a secret that is the user's own, where another file than the user's names it."""
+    file = _file_of(name, places)
+    if file == working and _lies_in(found[name], user_file.folder):
+        problem = f"the file that it names lies in {user_file.folder}, whose secrets are for the settings there"
+    elif (
+        file not in {"", str(user_file.path)}
+        and _file_of("url", places)
+        and user_file.gives_elsewhere(found[name], found.get("url"))
+    ):
+        problem = f"{user_file.path} gives the file that it names to another server"
+    else:
+        return
+    raise UsageError(
+        f"{sources[name]}: {problem}.",
+        hint=f"Name the file in {user_file.path}, with the url, or in an environment variable.",
+    )
+
+
+def _is_one_file(first: Path, second: Path) -> bool:
+    try:
+        return first.samefile(second)
+    except (OSError, ValueError):
+        return False
 
 
 def _file_of(name: str, places: Sequence[Place]) -> str:
@@ -139,11 +199,11 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 
 def _mixed(credential: str, other: str, sources: Mapping[str, str]) -> UsageError:
-    what = "address" if other == "url" else "certificate authorities"
+    what = {"url": "address", "ca_bundle": "certificate authorities"}.get(other, "runs that name a server")
     return UsageError(
         f"The credentials come from one place ({sources[credential]}) and the {what} from another ({sources[other]}): "
         "nothing was sent.",
         hint="Credentials are sent only to a server that the same file names, so that no other file can have them sent "
         f"elsewhere. Put {other} and credentials into one file, or name the server yourself "
-        f"({'--url or BULKID_URL' if other == 'url' else 'BULKID_CA_BUNDLE'}).",
+        f"({'BULKID_CA_BUNDLE' if other == 'ca_bundle' else '--url or BULKID_URL'}).",
     )

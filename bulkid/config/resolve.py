@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkid.config import parse
-from bulkid.config.credentials import read_secret, refuse_mixed
+from bulkid.config.credentials import CREDENTIALS, UserFile, read_secret, refuse_mixed
 from bulkid.config.parse import InvalidValueError, Secret
 from bulkid.config.settings import CONNECTION, SETTINGS, Setting, Settings, setting
 from bulkid.errors import UsageError
@@ -92,7 +92,7 @@ def load_settings(
             found,
             sources,
             working=str(cwd / FILE_NAME) if user_dir != cwd else "",
-            user_dir=user_dir,
+            user_file=_user_file(user_dir / FILE_NAME),
         )
     # a relative default starts at the working directory that was given, which need not be the process's
     found.setdefault("report_dir", cwd / setting("report_dir").default)
@@ -248,6 +248,22 @@ def _file_layers(chosen: tuple[str, str] | None, cwd: Path, config_dir: Path | N
             hint = _named("Profiles", profile, known) or f"Put it there as a table [profiles.{profile}]."
             raise UsageError(f"{source}: there is no profile {profile!r} in {looked}.", hint=hint)
     return [*layers, *(tables[None] for tables in files if tables)]
+
+
+def _user_file(path: Path) -> UserFile:
+    """What the user's file says of secrets, in all its tables, also of profiles that are not in use."""
+    tables = _read_file(path)
+    default = tables[None].values if tables else {}
+    names = [name for name in CREDENTIALS if name.endswith("_file")]
+    return UserFile(
+        path,
+        [
+            (table.base / str(table.values[name]), table.values.get("url", default.get("url")))
+            for table in tables.values()
+            for name in names
+            if name in table.values
+        ],
+    )
 
 
 def _read_file(path: Path) -> dict[str | None, _Layer]:

@@ -146,6 +146,49 @@ def test_a_working_directory_does_not_name_the_files_of_the_user_s_secrets(world
         load_settings({}, environ={}, cwd=world.paths["working"].parent, config_dir=world.paths["user"].parent)
 
 
+@pytest.mark.parametrize("name", ["client_secret_file", "access_token_file", "client_assertion_file"])
+@pytest.mark.parametrize("place", ["job", "working"])
+def test_a_secret_s_file_that_the_user_gives_to_one_server_goes_to_no_other(
+    world: World, place: str, name: str, tmp_path: Path
+) -> None:
+    """Also where the user's file names it in a profile that is not in use, and under another path."""
+    world.load({})
+    secret = tmp_path / "elsewhere"
+    secret.write_text("secret-of-prod")
+    (tmp_path / "link").symlink_to(secret)
+    user, working = world.paths["user"], world.paths["working"]
+    entries = {"url": "https://other.example.com/identity", name: str(tmp_path / "link")}
+    job = entries if place == "job" else None
+    working.write_text("" if job else "[default]\n" + "".join(f"{key} = '{text}'\n" for key, text in entries.items()))
+
+    def load() -> Settings:
+        return load_settings({}, environ={}, job=job, cwd=working.parent, config_dir=user.parent)
+
+    for url in ("url = 'https://prod.example.com/identity'", ""):
+        user.write_text(f"[profiles.prod]\n{url}\n{name} = '{secret}'\n")
+        with pytest.raises(UsageError, match="to another server") as caught:
+            load()
+        assert "secret-of-prod" not in str(caught.value)
+    for table in ("profiles.prod", "default"):
+        user.write_text(f"[{table}]\nurl = '{entries['url']}'\n[profiles.other]\n{name} = '{secret}'\n")
+        if table == "default":
+            assert load().url == entries["url"]
+
+
+def test_a_working_directory_does_not_name_the_server_by_the_runs_of_its_state(world: World) -> None:
+    """A run that is resumed without an address is resumed at its own."""
+    world.load({**USER})
+    working, user = world.paths["working"], world.paths["user"]
+    for state in ("state_dir = 'theirs'", "database_url_file = 'theirs.url'"):
+        (working.parent / "theirs.url").write_text("postgresql://them@db.example.com/bulkid")
+        working.write_text(f"[default]\n{state}\n")
+        with pytest.raises(UsageError, match="the runs that name a server from another") as caught:
+            load_settings({}, environ={}, cwd=working.parent, config_dir=user.parent)
+        assert str(working) in str(caught.value)
+        url = {"BULKID_URL": "https://mine.example.com/identity"}
+        assert load_settings({}, environ=url, cwd=working.parent, config_dir=user.parent).client_id == "user"
+
+
 @pytest.mark.parametrize("place", ["job", "working"])
 def test_the_address_of_another_file_does_not_get_the_user_s_assertion(world: World, place: str) -> None:
     world.load({"url": ["working"] if place == "working" else []})
