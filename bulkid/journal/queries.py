@@ -103,6 +103,16 @@ def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRo
     return tuple(codec.report_row(columns, "") for columns in journal.database.fetch(query))
 
 
+def pending_deletions(journal: Journal, run_id: str) -> int:
+    """How many accounts a run still has to delete."""
+    query = (
+        select(func.count())
+        .select_from(entries.join(runs, runs.c.run == entries.c.run))
+        .where(runs.c.run_id == run_id, entries.c.status == Status.PENDING.value, entries.c.changes == "deleted")
+    )
+    return int(journal.database.fetch(query)[0][0])
+
+
 def settled_spans(journal: Journal, run_id: str) -> dict[str, tuple[float, float]]:
     """When the first request of a run may have left, and when the last account was settled, by method.
 

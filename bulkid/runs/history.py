@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from bulkid.errors import LockedError, UsageError
-from bulkid.journal.queries import ChangeKind, latest_failures, row_page, run_page
+from bulkid.journal.queries import ChangeKind, latest_failures, pending_deletions, row_page, run_page
 from bulkid.journal.store import RESUMABLE, Journal, open_journal
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
@@ -280,6 +280,10 @@ class RunBrowser:
     def failures(self, run_id: str, limit: int = 20) -> Sequence[ReportRow]:
         """The rows that failed last, the newest first."""
         return latest_failures(self.journal, run_id, limit)
+
+    def pending_deletions(self, run_id: str) -> int:
+        """How many accounts a run still has to delete."""
+        return pending_deletions(self.journal, run_id)
 
     def rates(self, record: RunRecord) -> tuple[Rate, ...]:
         """The rate of a run against its quota for each method whose requests have settled an account."""

@@ -31,6 +31,7 @@ from bulkid.web.job_runner import Job, JobRunner
 from bulkid.web.previews import BusyError, PreviewTask, UploadPreview, UploadPreviews, changed_accounts
 from bulkid.web.sse import RunFeeds
 from bulkid.web.uploads import ReadOptions, Upload, UploadLimits, Uploads
+from bulkid.web.wording import ALLOW_DELETIONS
 
 DOCTOR_CACHE_S: Final = 30.0  # seconds for which the result of a connection check is shown again
 KEEP_AUDIT_S: Final = 400 * 86_400.0  # seconds that entries of the audit log are kept by default
@@ -252,6 +253,8 @@ class Console:
             raise _preview_outdated()
         upload = upload_preview.upload
         self._require_startable(upload, seen, principal, first=first, really=really)
+        if upload.rest_of:
+            await self._require_deletions_allowed(upload.rest_of)
         _require_deletions_confirmed(deletions_of(seen, first), deletions)
         approves = self.policy.approves(principal, deletes=deletions_of(seen) > 0)
         options = replace(
@@ -376,6 +379,18 @@ class Console:
             )
         self.require_same_server(run, then=f"Resume it in a terminal: bulkid resume {run.run_id}")
 
+    async def _require_deletions_allowed(self, run_id: str) -> None:
+        """Raise UsageError where a run has accounts left to delete, and this console does not allow deletions."""
+        if self.options.allow_delete:
+            return
+        count = await in_thread(self.run_browser.pending_deletions, run_id)
+        if count:
+            raise UsageError(
+                f"Run {run_id} has {count_of(count, 'account')} left to delete, and this console does not allow "
+                "deletions: nothing was sent.",
+                hint=ALLOW_DELETIONS,
+            )
+
     def can_resume(self, line: runs.RunListItem, undone: Collection[str]) -> bool:
         """Whether this console can resume a run; ``undone`` are the ids of runs that were undone."""
         run = line.run
@@ -394,6 +409,7 @@ class Console:
         A run is resumed where all that is pending was shown and, with ``require_approval``, approved.
         """
         self._require_resumable(run)
+        await self._require_deletions_allowed(run.run_id)
         unseen = await in_thread(runs.needs_confirmation, run, self.state_dir, self.context.database_url)
         if self._resume_needs_preview(run, unseen=unseen):
             return await self.rest_of(run, principal)
@@ -420,6 +436,7 @@ class Console:
     async def rest_of(self, run: RunRecord, principal: Principal) -> UploadPreview:
         """What is pending of a run, as a plan to be previewed and started. Its authors are those of the run."""
         self._require_resumable(run)
+        await self._require_deletions_allowed(run.run_id)
         line = await in_thread(self.run_browser.run, run.run_id)
         if not line.counts[Status.PENDING]:
             raise UsageError(f"Nothing of run {run.run_id} is pending: there is nothing to send.")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tests.support.web_console import (
     small_organization,
     world,
 )
+from tests.support.web_programs import Program
 
 
 def _report(content: bytes) -> list[dict[str, str]]:
@@ -397,6 +399,54 @@ async def test_a_console_that_does_not_allow_deletions_says_what_to_do(console: 
 
     seen = unescape((await console.browser.preview_page(await _undo(console.browser, run_id))).text)
     assert f"This console does not allow deletions. {advice}" in seen
+
+
+class StopsOnceAgreed(runs.Hooks):
+    """A user of a terminal who agrees to the plan, and then stops the run before it sends anything."""
+
+    def __init__(self, stop: runs.Stop) -> None:
+        self.stop = stop
+
+    async def confirm(self, _preview: runs.Preview) -> bool:
+        self.stop.request("a test")
+        return True
+
+
+@pytest.mark.parametrize("first", [None, 1])
+async def test_a_console_that_does_not_allow_deletions_sends_none_of_a_run_that_did(
+    tmp_path: Path, first: int | None
+) -> None:
+    source = tmp_path / "life.csv"
+    source.write_bytes(LIFE)
+    async with world(tmp_path, allow_delete=True) as console:
+        allowed, stop = console.console.options, runs.Stop()
+        context = runs.Context(state_dir=console.console.state_dir, stop=stop)
+        if first is None:
+            context = replace(context, hooks=StopsOnceAgreed(stop))
+        await runs.run(source, console.console.target, replace(allowed, first=first), context)
+        ((record, _),) = runs.list_runs(console.console.state_dir)
+        resume = f"/runs/{record.run_id}/resume"
+        rest = (await console.browser.post(resume)).url.removeprefix(console.browser.base) if first else ""
+
+        console.console.options = replace(allowed, allow_delete=False)  # the console was started again without it
+        program = Program(console)
+        page = await console.browser.post(resume)
+        assert page.status == 400
+        assert "has 1 account left to delete, and this console does not allow deletions: nothing was sent." in page.text
+        assert (await program.ask("POST", f"/runs/{record.run_id}/resume"))[0] == 400
+        assert (await program.ask("POST", f"/runs/{record.run_id}/rest"))[0] == 400
+        if rest:
+            page = await console.browser.start(rest.removesuffix("/preview"), deletions="1")
+            assert "does not allow deletions" in page.text
+        assert console.sandbox.state.has_account_named("robot-0007")
+
+        console.console.options = allowed
+        if rest:
+            await console.browser.start(rest.removesuffix("/preview"), deletions="1")
+        else:
+            await console.browser.post(resume)
+        await console.browser.run_ended(record.run_id)
+        assert not console.sandbox.state.has_account_named("robot-0007")
 
 
 async def test_deleted_accounts_are_created_again_with_and_without_the_rest_of_the_undo(tmp_path: Path) -> None:
