@@ -66,6 +66,8 @@ def skeleton(text: str) -> str:
 
     For suggestions and for refusals only. Texts that look the same are not the same name.
     """
+    if text.isascii():
+        return " ".join(text.lower().split())
     compatible = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return " ".join(compatible.split())
 

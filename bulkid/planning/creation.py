@@ -1,13 +1,13 @@
 """What a run may do besides changing accounts that exist, and the groups that it creates."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
 from bulkid.model import NEW_GROUP, Group
-from bulkid.text import fold, quote
+from bulkid.text import count_of, fold, listing, quote, skeleton
 
 MAX_NAME: Final = 256
 """UTF-16 code units of the name of an account or group that a run creates. The API documents no limit; a longer text
@@ -104,3 +104,35 @@ def _name_refusal(text: str) -> str:
 def is_too_long(name: str) -> bool:
     """Whether no account and no group can be created with a name, for its length."""
     return 2 * len(name) > MAX_NAME and len(name.encode("utf-16-le", "surrogatepass")) > 2 * MAX_NAME
+
+
+_NAMED: Final = 3
+"""Names that a warning lists."""
+
+
+def look_alike_warning(created: Sequence[str], existing: Iterable[str]) -> str:
+    """Warn of accounts to create whose names people may take for those of others; "" where there are none.
+
+    Args:
+        created: The names of the accounts to create.
+        existing: The names of all accounts, read only where some are created.
+    """
+    if not created:
+        return ""
+    new: dict[str, list[str]] = {}
+    for name in created:
+        new.setdefault(skeleton(name), []).append(name)
+    alike = [name for names in new.values() for name in names[1:]]
+    alike += [new[key][0] for name in existing if (key := skeleton(name)) in new]
+    if not alike:
+        return ""
+    alike = list(dict.fromkeys(alike))
+    names = [quote(name) for name in alike[:_NAMED]]
+    if len(alike) > _NAMED:
+        names.append(f"{len(alike) - _NAMED} more")
+    one = len(alike) == 1
+    return (
+        f"{count_of(len(alike), 'new account')} {'has a name that looks' if one else 'have names that look'} like that "
+        f"of another account, with other characters or blanks: {listing(names)}. If the other one is meant, copy its "
+        "name from an export, or give its id."
+    )

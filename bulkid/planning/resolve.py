@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from bulkid.model import Action, DesiredState, Group, RowError, RowRequest
-from bulkid.planning.creation import DELETION_NOT_ALLOWED, NewGroups, ResolveOptions
+from bulkid.planning.creation import DELETION_NOT_ALLOWED, NewGroups, ResolveOptions, look_alike_warning
 from bulkid.planning.directory import Directory
 from bulkid.planning.lookup import (
     AccountKey,
@@ -68,7 +68,10 @@ def resolve(
         removed = GroupResolver(groups.existing)  # what does not exist cannot be left
     row_reader = _RowReader(find, added, removed, columns, directory, may_delete=options.allow_delete)
     found, row_errors = _merge_rows(requests, row_reader, mismatches, labels)
-    return Resolution(found, row_errors, _blind_warnings(directory, groups), new_groups.groups)
+    created = [desired.name for desired in found if desired.action is Action.CREATE]
+    look_alikes = look_alike_warning(created, (account.name for account in directory.accounts or ()))
+    warnings = (*_blind_warnings(directory, groups), *([look_alikes] if look_alikes else []))
+    return Resolution(found, row_errors, warnings, new_groups.groups)
 
 
 def offline_row_errors(requests: Iterable[RowRequest], columns: Mapping[str, str]) -> tuple[RowError, ...]:
@@ -236,7 +239,7 @@ def _exact_refusal(directory: Directory) -> str:
     )
 
 
-def _blind_warnings(directory: Directory, groups: DirectoryGroups | SheetGroups) -> tuple[str, ...]:
+def _blind_warnings(directory: Directory, groups: DirectoryGroups | SheetGroups) -> list[str]:
     warnings = []
     if directory.accounts is None:
         warnings.append(
@@ -249,4 +252,4 @@ def _blind_warnings(directory: Directory, groups: DirectoryGroups | SheetGroups)
             f"{'is' if count == 1 else 'are'} taken as "
             f"{'an id' if count == 1 else 'ids'} as written, and the server refuses any that is a name."
         )
-    return tuple(warnings)
+    return warnings

@@ -15,7 +15,7 @@ from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan, build_plan, describe, diff, limit_changes
 from bulkid.planning.resolve import Resolution, offline_row_errors, resolve
-from bulkid.text import fold
+from bulkid.text import fold, quote
 from tests.support.planning_world import (
     ACCOUNTS,
     COLUMNS,
@@ -105,6 +105,32 @@ def test_a_creation_of_an_account_that_exists_updates_it() -> None:
     change = only_change(row)
     assert (change.account_id, change.action, change.add, change.sets_fields) == ("88-uv", UPDATE, (), True)
     assert planned(request(name="roby01", action=CREATE)).changes == ()
+
+
+@pytest.mark.parametrize("name", ["Zu\u0308rich 1", "Z\u00fcrich  1", "\uff3a\u00fcrich\u00a01"])
+def test_a_new_name_that_looks_like_that_of_an_account_is_created_with_a_warning(name: str) -> None:
+    known = directory((account(name="z\u00fcrich 1"), account("2", "Other")))
+    found = read(request(name=name, action=CREATE), request(3, name="Other 2", action=CREATE), known=known)
+    assert [desired.action for desired in found.desired_states] == [CREATE, CREATE]
+    (warning,) = found.warnings
+    assert warning.startswith("1 new account has a name that looks like that of another account")
+    assert quote(name) in warning
+
+
+def test_new_names_that_look_like_one_another_are_created_with_a_warning() -> None:
+    names = [f"Z\u00fcrich {number}" for number in range(5)]
+    alike = [name.replace("\u00fc", "u\u0308") for name in names]
+    rows = [request(number + 2, name=name, action=CREATE) for number, name in enumerate([*names, *alike, "Other"])]
+    found = read(*rows)
+    assert len(found.desired_states) == 11
+    (warning,) = found.warnings
+    assert warning.startswith("5 new accounts have names that look like that of another account")
+    assert "and 2 more" in warning
+
+
+def test_an_update_of_an_account_beside_one_of_a_similar_name_is_no_reason_for_a_warning() -> None:
+    known = directory((account(name="Z\u00fcrich"), account("2", "Zu\u0308rich")))
+    assert read(request(name="z\u00fcrich", action=CREATE), known=known).warnings == ()
 
 
 def test_what_a_creation_removes_counts_only_where_the_account_exists() -> None:
