@@ -67,6 +67,25 @@ def test_resume_takes_up_the_rest_of_a_trial_once_somebody_agrees(trial: Bulkid)
         assert "pending" not in shown
 
 
+def test_the_rest_of_a_trial_names_its_groups(trial: Bulkid) -> None:
+    rows = [("robot-0001", "Trainees", ""), ("robot-0002", "Trainees", ""), ("robot-0003", "", "HR")]
+    with hosted(accounts=60) as host:
+        state = host.sandbox.state
+        for name, *_ in rows:
+            state.account_named(name).group_ids = {state.group_named("HR").id}
+        sheet_of(trial.folder, [("name", "groups to add", "groups to remove"), *rows])
+        bulkid = connected(trial, host)
+        run_id = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--first", "1"))["run_id"]
+        rest = bulkid("resume", run_id, "--yes")
+        assert rest.returncode == 0, rest.stderr
+        assert "Trainees +1" in " ".join(rest.stderr.split())
+        assert [row["changes"] for row in bulkid.report()] == [
+            "groups: + Trainees",
+            "groups: + Trainees",
+            "groups: - HR",
+        ]
+
+
 @pytest.mark.slow
 def test_a_trial_that_was_stopped_is_finished_as_a_trial_before_the_rest_is_taken_up(trial: Bulkid) -> None:
     with hosted(accounts=60) as host:

@@ -426,8 +426,10 @@ class Execution:
             return Directory(connection.organization_id, None, None)
         ids = tuple([item.desired.account_id for item in items if item.desired.action is not Action.CREATE])
         names = tuple([item.desired.name for item in items if item.desired.action is Action.CREATE])
-        # Only an exact list of groups needs the groups, to find Everyone; and groups that the run creates.
-        groups = bool(new_groups) or any(item.desired.exact is not None for item in items)
+        # Group names describe the changes, for the user and for the report; an exact list needs the group Everyone.
+        groups = bool(new_groups) or any(
+            desired.add or desired.remove or desired.exact is not None for desired in (item.desired for item in items)
+        )
         lookup = AccountLookup(ids, names, groups=groups, group_texts=frozenset(new_groups))
         directory, warnings = await read_directory(
             connection.engine, connection.organization_id, lookup, connection.known
