@@ -18,7 +18,7 @@ from bulkid.web.auth import passwords
 from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.passwords import hash_password, is_right, require_good_password
 from bulkid.web.auth.throttle import AttemptCounter, Throttle, device_of, network_of, new_device_cookie
-from bulkid.web.auth.users import UserAuthenticator, issue_token
+from bulkid.web.auth.users import SignInError, UserAuthenticator, issue_token
 from bulkid.web.console import ServeOptions
 from bulkid.web.middleware import forwarded_address
 from bulkid.web.server import make_app
@@ -114,6 +114,30 @@ def test_a_throttle_forgets_the_oldest_and_does_not_grow_for_ever() -> None:
     for number in range(20_000):
         throttle.record_attempt(f"user {number}", "192.0.2.1", f"device {number}")
     assert len(throttle.devices._attempts) == 10_000
+
+
+async def test_attempts_with_names_of_no_user_make_no_room_for_more_guesses_of_a_password(tmp_path: Path) -> None:
+    async with team(tmp_path) as console:
+        authenticator = console.console.authenticator
+        assert isinstance(authenticator, UserAuthenticator)
+        throttle = authenticator.throttle
+        throttle.users.max_keys = 10
+        for number in range(100):
+            throttle.record_attempt("olaf", f"10.0.0.{number}")
+        for number in range(11):
+            with pytest.raises(SignInError, match="wrong"):
+                await authenticator.sign_in(f"nobody {number}", "guess", f"10.0.1.{number}")
+        with pytest.raises(SignInError, match="Too many"):
+            await authenticator.sign_in("olaf", "guess", "10.0.2.1")
+
+
+def test_a_name_that_no_user_has_is_throttled_like_one_of_a_user() -> None:
+    throttle = Throttle(lambda: 0.0)
+    for is_known in (False, True):
+        for number in range(100):
+            assert throttle.wait("ada", "10.0.2.1", is_known=is_known) == 0.0
+            throttle.record_attempt("ada", f"10.0.0.{number}", is_known=is_known)
+        assert throttle.wait("ada", "10.0.2.1", is_known=is_known) == 3600.0
 
 
 def test_passwords_are_kept_as_salted_hashes_and_have_a_least_length() -> None:

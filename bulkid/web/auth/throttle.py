@@ -56,37 +56,42 @@ class Throttle:
     An attempt counts for the user at that address, for the address over all users, and for the user over all addresses
     (OWASP ASVS 4.0 2.2.1: at most 100 per hour). A browser in which the user has signed in before is known by a device
     cookie. It has a limit of its own instead, so that attempts from elsewhere cannot lock the user out of it.
+
+    Names that no user has (``is_known`` is False) have the same limit. They are counted apart, so that attempts with
+    many of them cannot push out the attempts with the name of a user.
     """
 
     monotonic: Callable[[], float]  # seconds that only go forward
     pairs: AttemptCounter = field(default_factory=lambda: AttemptCounter(5, 300.0))
     addresses: AttemptCounter = field(default_factory=lambda: AttemptCounter(20, 300.0))
     users: AttemptCounter = field(default_factory=lambda: AttemptCounter(100, 3600.0))
+    unknown_names: AttemptCounter = field(default_factory=lambda: AttemptCounter(100, 3600.0))
     devices: AttemptCounter = field(default_factory=lambda: AttemptCounter(5, 300.0))
 
-    def wait(self, user_key: str, address: str, device: str = "") -> float:
+    def wait(self, user_key: str, address: str, device: str = "", *, is_known: bool = True) -> float:
         """Seconds until the next attempt is allowed; 0 when it is now. ``device``: see :func:`device_of`."""
         now = self.monotonic()
-        return max(counter.wait(key, now) for counter, key in self._counted(user_key, address, device))
+        return max(counter.wait(key, now) for counter, key in self._counted(user_key, address, device, is_known))
 
-    def record_attempt(self, user_key: str, address: str, device: str = "") -> None:
+    def record_attempt(self, user_key: str, address: str, device: str = "", *, is_known: bool = True) -> None:
         """Count an attempt as failed until it is known better: many at once must not all pass before one counts."""
         now = self.monotonic()
-        for counter, key in self._counted(user_key, address, device):
+        for counter, key in self._counted(user_key, address, device, is_known):
             counter.add(key, now)
 
     def record_success(self, user_key: str, address: str, device: str = "") -> None:
         """Forget the failures of a user at an address, now that the password was right; others' stay."""
-        (nearest, key), *wider = self._counted(user_key, address, device)
+        (nearest, key), *wider = self._counted(user_key, address, device, is_known=True)
         nearest.forget(key)
         for counter, key in wider:
             counter.undo_attempt(key)
 
-    def _counted(self, user_key: str, address: str, device: str) -> list[tuple[AttemptCounter, str]]:
+    def _counted(self, user_key: str, address: str, device: str, is_known: bool) -> list[tuple[AttemptCounter, str]]:
         if device:
             return [(self.devices, f"{device} {user_key}")]
         network = network_of(address)
-        return [(self.pairs, f"{network} {user_key}"), (self.addresses, network), (self.users, user_key)]
+        names = self.users if is_known else self.unknown_names
+        return [(self.pairs, f"{network} {user_key}"), (self.addresses, network), (names, user_key)]
 
 
 def network_of(address: str) -> str:

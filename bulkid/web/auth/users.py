@@ -80,10 +80,11 @@ class UserAuthenticator:
         key = user_key(name)
         user = await anyio.to_thread.run_sync(self.store.user, name)
         device = "" if user is None else device_of(device_cookie, key, user.password_hash)
-        wait_s = self.throttle.wait(key, address, device)
+        is_known = user is not None
+        wait_s = self.throttle.wait(key, address, device, is_known=is_known)
         if wait_s:
             raise SignInError("Too many attempts to sign in failed.", wait_s)
-        self.throttle.record_attempt(key, address, device)
+        self.throttle.record_attempt(key, address, device, is_known=is_known)
         if not await self._is_right(user, password) or user is None:
             raise SignInError("Name or password are wrong.")
         self.throttle.record_success(key, address, device)
