@@ -1,5 +1,6 @@
 """The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
 
+import inspect
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -49,7 +50,9 @@ ShowAllOption = Annotated[
 ]
 RunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.", autocompletion=completion.runs),
+    typer.Argument(
+        metavar="RUN", help="A run's id, the beginning of it, or last.", autocompletion=completion.runs_or_last
+    ),
 ]
 
 
@@ -70,14 +73,15 @@ def _command(
     group: typer.Typer = app,
     by_job: bool = False,
     has_settings: bool = True,
-    short_help: str | None = None,
+    short_help: str = "",
 ) -> Callable[[Callable[..., int]], Callable[..., int]]:
     """Declare a command, with the options of its settings; it exits with the code of the error that it raises."""
 
     def declare(command: Callable[..., int]) -> Callable[..., int]:
         in_table = name if group is app else str(group.info.name)
         with_options = with_settings(in_table, by_job=by_job)(command) if has_settings else command
-        group.command(name, cls=HelpfulCommand, short_help=short_help, epilog=EXAMPLES.get(name))(
+        sentence = short_help or inspect.cleandoc(command.__doc__ or "").partition("\n")[0]
+        group.command(name, cls=HelpfulCommand, short_help=sentence, epilog=EXAMPLES.get(name))(
             handle_errors(with_options)
         )
         return command
@@ -105,7 +109,7 @@ def _global(
     context.obj = {"state_dir": state_dir}
 
 
-@_command("check", by_job=True)
+@_command("check", by_job=True, short_help="Read the sheet offline and name every invalid row.")
 def check(
     source: SourceArgument,
     *,
@@ -173,8 +177,8 @@ def resume(
     run: Annotated[
         str,
         typer.Argument(
-            metavar="[RUN]",
-            help="A run's id; the newest that can be resumed if left out.",
+            metavar="RUN",
+            help="A run's id, or the beginning of it; the newest that can be resumed if left out.",
             autocompletion=completion.runs,
         ),
     ] = "",
@@ -196,14 +200,7 @@ def resume(
 
 @_command("undo", short_help="Undo the changes of a run, except on accounts that have changed since.")
 def undo(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A run's id, the beginning of it, or last.",
-            autocompletion=completion.undoable_runs,
-        ),
-    ],
+    run: RunArgument,
     *,
     recreate: Annotated[
         bool,

@@ -52,16 +52,19 @@ def answer_shell(app: typer.Typer) -> None:
 
 
 def _add_shells() -> None:
-    """Have typer know the shells. Two of them insert a value as it is given, so one with blanks gets quotes there."""
+    """Have typer know the shells, with values and texts in the quotes that each of them needs."""
     from typer import _completion_classes
 
     typers: Any = _completion_classes
     typers.completion_init()
     for base, shell in ((typers.BashComplete, "bash"), (typers.PowerShellComplete, "powershell")):
         typers.add_completion_class(_with_quotes(base), shell)
+    typers.add_completion_class(_with_apostrophes(typers.ZshComplete), "zsh")
 
 
 def _with_quotes(base: Any) -> Any:  # noqa: ANN401 - classes of typer
+    """Put values with blanks into quotes: bash and PowerShell insert a value as it is given."""
+
     class WithQuotes(base):  # type: ignore[misc]
         def format_completion(self, item: Any) -> str:  # noqa: ANN401 - click's
             if " " in item.value:
@@ -69,6 +72,16 @@ def _with_quotes(base: Any) -> Any:  # noqa: ANN401 - classes of typer
             return str(super().format_completion(item))
 
     return WithQuotes
+
+
+def _with_apostrophes(base: Any) -> Any:  # noqa: ANN401 - classes of typer
+    """Keep apostrophes: zsh reads the answer between single quotes, and two of them in a row as none."""
+
+    class WithApostrophes(base):  # type: ignore[misc]
+        def format_completion(self, item: Any) -> str:  # noqa: ANN401 - click's
+            return str(super().format_completion(item)).replace("''", r"'\''")
+
+    return WithApostrophes
 
 
 def words(choices: Sequence[str]) -> Complete:
@@ -96,7 +109,7 @@ def runs(context: typer.Context, incomplete: str) -> list[str]:
     return []
 
 
-def undoable_runs(context: typer.Context, incomplete: str) -> list[str]:
+def runs_or_last(context: typer.Context, incomplete: str) -> list[str]:
     """Complete the id of a run, or the word for the newest."""
     return [*_beginning(incomplete, ["last"]), *runs(context, incomplete)]
 

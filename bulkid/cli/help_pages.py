@@ -22,6 +22,10 @@ _LONGEST_LIST = 10_000  # letters of the sentence beside a command: as many as i
 class HelpfulCommand(TyperCommand):
     """A command whose ``epilog`` holds its examples: lines of commands, and of comments that begin with ``#``."""
 
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - click's
+        """Name a required argument without the braces that typer puts around it."""
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's, which typer does not name
         """Write the page."""
         _write_top(self, ctx, formatter)

@@ -219,7 +219,7 @@ async def _run_parallel(jobs: Sequence[_Loaded]) -> "list[library.JobResult]":
         if not settings.quiet:
             hooks.say(f"ended with exit code {results[number].exit_code}.")
 
-    with bar if err.is_terminal else nullcontext(), stopping(stop_group, err.print):
+    with bar if err.is_interactive else nullcontext(), stopping(stop_group, err.print):
         async with library.task_group() as tasks:
             for number, loaded in enumerate(jobs):
                 tasks.start_soon(run_one, number, loaded, stop_group.member())

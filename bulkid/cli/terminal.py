@@ -215,12 +215,12 @@ def progress_bar(err: Console, name_width: int = 0) -> Bar:
 
 
 async def show_progress(err: Console, progress: "Progress", name: str = "", shared_bar: Bar | None = None) -> None:
-    """Show ``progress`` until cancelled: live on a terminal, as a plain line now and then elsewhere.
+    """Show ``progress`` until cancelled: live on a terminal that moves its cursor, else as a plain line now and then.
 
     A job among several has a name, and a bar that is refreshed for all of them.
     """
     prefix = f"{name}: " if name else ""
-    while not err.is_terminal:
+    while not err.is_interactive:
         await anyio.sleep(PLAIN_INTERVAL_S)
         err.print(f"{prefix}{progress_line(progress.snapshot()).plain}")
     with ExitStack() as stack:

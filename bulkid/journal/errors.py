@@ -32,7 +32,7 @@ class DatabaseProblem(Enum):
 _FILE_MESSAGES = {
     DatabaseProblem.FULL: (
         "cannot grow: its disk is full, or a quota is reached.",
-        f"{_KEPT} Free some space, then continue.",
+        f"{_KEPT} Free some space.",
     ),
     DatabaseProblem.READ_ONLY: ("cannot be written: the file or its folder is read-only.", _OTHER_FOLDER),
     DatabaseProblem.CANNOT_OPEN: ("cannot be opened.", _OTHER_FOLDER),
@@ -51,7 +51,7 @@ _ADDRESS = "Check the host, the port and the database in BULKID_DATABASE_URL, an
 _SERVER_MESSAGES = {
     DatabaseProblem.FULL: (
         "cannot grow: its server's disk is full.",
-        f"{_KEPT} Free some space, then continue.",
+        f"{_KEPT} Free some space.",
     ),
     DatabaseProblem.READ_ONLY: (
         "takes no writes: its server is a standby, or set to read-only.",

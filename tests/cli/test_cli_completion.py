@@ -72,6 +72,7 @@ def test_the_newest_runs_are_offered_and_nothing_is_written(bulkid: Bulkid) -> N
     assert sorted(offered(bulkid, "undo", "")) == sorted(["last", *ids])
     assert sorted(offered(bulkid, "resume", "20")) == sorted(ids)
     assert offered(bulkid, "report", ids[0]) == [ids[0]]
+    assert offered(bulkid, "report", "l") == ["last"]
     assert sorted(offered(Bulkid(bulkid.folder), "--state-dir", "state", "report", "20")) == sorted(ids)
     assert {path: path.stat().st_mtime_ns for path in bulkid.folder.rglob("*")} == before
 
@@ -79,7 +80,7 @@ def test_the_newest_runs_are_offered_and_nothing_is_written(bulkid: Bulkid) -> N
 def test_runs_of_a_database_that_is_in_use_are_offered(bulkid: Bulkid) -> None:
     ids = make_runs(bulkid, 1)
     with open_journal(bulkid.folder / "state"):
-        assert offered(bulkid, "report", "") == ids
+        assert offered(bulkid, "report", "2") == ids
     assert run_ids.FILE_NAME == FILE_NAME
 
 
@@ -96,7 +97,7 @@ def test_a_state_that_cannot_be_read_offers_nothing(bulkid: Bulkid, damage: str)
     env = {"BULKID_DATABASE_URL": "postgresql+psycopg://127.0.0.1:1/x"} if damage == "server" else {}
     if damage == "level":
         env = {"BULKID_STATE_DIR": "\x01"}
-    assert offered(Bulkid(bulkid.folder, {**bulkid.env, **env}), "report", "") == []
+    assert offered(Bulkid(bulkid.folder, {**bulkid.env, **env}), "report", "2") == []
 
 
 def test_profiles_are_offered(bulkid: Bulkid) -> None:
@@ -142,7 +143,7 @@ def test_an_error_within_completion_is_silent(bulkid: Bulkid, monkeypatch: pytes
 
     monkeypatch.setattr(run_ids, "newest_run_ids", fail)
     make_runs(bulkid, 1)
-    assert offered(bulkid, "report", "") == []
+    assert offered(bulkid, "report", "2") == []
 
 
 def test_another_shell_is_refused(bulkid: Bulkid) -> None:
@@ -157,6 +158,24 @@ def test_no_help_text_holds_what_a_shell_would_read_in_it() -> None:
     for command in getattr(root, "commands", {}).values():
         assert "\\" not in (command.get_short_help_str(1000) or "")
         assert not [each.name for each in command.params if "\\" in (getattr(each, "help", "") or "")]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish", "powershell"])
+def test_the_whole_sentence_stands_beside_each_command(bulkid: Bulkid, shell: str) -> None:
+    shown = "\n".join(offered(bulkid, "", shell=shell)).replace(r"'\''", "'")
+    for text in ("Read the sheet offline and name every invalid row.", "Write a run's report again, in any format."):
+        assert text in shown
+    assert "..." not in shown
+
+
+def test_zsh_itself_keeps_the_apostrophes_of_a_sentence(bulkid: Bulkid) -> None:
+    zsh = shutil.which("zsh")
+    if zsh is None:
+        pytest.skip("there is no zsh here")
+    answer = "\n".join(offered(bulkid, "repor", shell="zsh"))
+    program = '_arguments() { print -r -- "$@" }; eval $(cat)'
+    done = subprocess.run([zsh, "-f", "-c", program], input=answer, capture_output=True, text=True, check=True)
+    assert done.stdout == """*: :(("report":"Write a run's report again, in any format."))\n"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="bash")

@@ -47,6 +47,17 @@ def test_every_command_has_a_page_by_either_option(command: tuple[str, ...]) -> 
     assert "-h, --help" in text
 
 
+def test_an_argument_is_named_as_it_is_given() -> None:
+    for command, usage in (
+        (("check",), "SOURCE"),
+        (("run",), "[SOURCE]..."),
+        (("resume",), "[RUN]"),
+        (("users", "role"), "NAME ROLE"),
+    ):
+        first = page(command).splitlines()[0]
+        assert first == f"Usage: {' '.join(['bulkid', *command])} [OPTIONS] {usage}"
+
+
 @pytest.mark.parametrize("width", [60, 80, 100])
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_page_fits_the_terminal(command: tuple[str, ...], width: int) -> None:

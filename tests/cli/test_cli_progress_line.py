@@ -1,16 +1,18 @@
 """The line of a run's progress: as wide as there is room, of whole parts, never without its counts."""
 
+import asyncio
 import io
 from dataclasses import replace
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from bulkid.cli.progress_line import progress_line
-from bulkid.cli.terminal import progress_bar
-from bulkid.runs import Snapshot
+from bulkid.cli.terminal import progress_bar, show_progress
+from bulkid.runs import Progress, Snapshot
 
 SENDING = Snapshot(3860, 4722, 3860, 0, 31.2, 3, None, None, 51.0)
 PAUSED = Snapshot(3860, 4722, 3847, 13, 31.2, 3, None, 7.0, 51.0)
@@ -85,3 +87,38 @@ def test_a_display_has_a_line_for_each_run_that_fits_the_terminal(width: int, na
     assert progress_line(SENDING, width - 2 - (len(name) + 1 if name else 0)).plain in line
     assert name in line
     assert len(line.rstrip()) <= width
+
+
+class Still(Progress):
+    """Progress that stays as it is."""
+
+    def __init__(self) -> None: ...
+
+    def snapshot(self) -> Snapshot:
+        return SENDING
+
+
+@pytest.mark.parametrize(("term", "is_line"), [("dumb", True), ("unknown", True), ("xterm", False)])
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
+    term: str, is_line: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    stream, waits = io.StringIO(), 0
+    console = Console(file=stream, width=80, force_terminal=True, color_system=None)
+
+    async def main() -> None:
+        async with anyio.create_task_group() as tasks:
+
+            async def sleep(_: float) -> None:
+                nonlocal waits
+                waits += 1
+                if waits == 3:
+                    tasks.cancel_scope.cancel()
+                await anyio.lowlevel.checkpoint()
+
+            monkeypatch.setattr(anyio, "sleep", sleep)
+            tasks.start_soon(show_progress, console, Still())
+
+    asyncio.run(main())
+    assert (stream.getvalue() == f"{progress_line(SENDING).plain}\n" * 2) is is_line
+    assert "3,860/4,722" in stream.getvalue()

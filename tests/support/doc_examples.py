@@ -41,6 +41,8 @@ _VARIABLE = (
     (re.compile(r"\b\d\d:\d\d(:\d\d)?\b"), "TIME"),
     (re.compile(r"(less\s+than\s+a\s+second|(under\s+)?\d+(\.\d+)?\s+(seconds?|s|MB|GB))\b"), "AMOUNT"),
 )
+_PROGRESS = re.compile(r"^\d+ % · [\d,]+/[\d,]+ · .*\n", re.MULTILINE)
+"""Lines that a run prints where it takes more than five seconds, on a machine that is busy."""
 _HEAD, _TAIL = 12, 6
 """Lines that remain of a long output when it is written, at its beginning and at its end."""
 
@@ -84,7 +86,8 @@ def outputs(page: Path) -> Iterator[tuple[Example, str]]:
                 continue
             typed = _TYPED.get(tuple(arguments[:2]))
             done = call_cli(tuple(arguments), folder=folder, env=env, stdin=typed, terminal=True)
-            yield example, done.stdout.decode("utf-8").replace("\r\n", "\n").replace(name, "/home/ada")
+            printed = done.stdout.decode("utf-8").replace("\r\n", "\n").replace(name, "/home/ada")
+            yield example, _PROGRESS.sub("", printed)
 
 
 def _variables(assignments: list[str], stack: ExitStack) -> dict[str, str]:
