@@ -13,6 +13,7 @@ EXIT_CONNECTION = 3
 EXIT_MAX_FAILURES = 4
 EXIT_INTERRUPTED = 5
 EXIT_LOCKED = 6
+EXIT_CHANGES = 7  # of ``plan --exit-code``: the sheet is good, and something would change
 
 
 class BulkidError(Exception):

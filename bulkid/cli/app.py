@@ -136,6 +136,9 @@ def plan(
         ),
     ] = "",
     show_all: ShowAllOption = False,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit with 7 in place of 0 if something would change.")
+    ] = False,
     settings: Load,
 ) -> int:
     """Show what a run would change.
@@ -145,8 +148,8 @@ def plan(
     from bulkid.cli import commands, jobs
 
     if jobs.are_jobs([source]):
-        return jobs.plan(source, settings, to=out, show_all=show_all)
-    return commands.plan(source, settings(None), to=out, show_all=show_all)
+        return jobs.plan(source, settings, to=out, show_all=show_all, tells_changes=exit_code)
+    return commands.plan(source, settings(None), to=out, show_all=show_all, tells_changes=exit_code)
 
 
 @_command("run", by_job=True)

@@ -5,7 +5,7 @@ Errors are raised as ``BulkidError``; :mod:`bulkid.cli.error_handling` prints th
 
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from bulkid.config.resolve import parse_age, unknown_variables
 from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
 from bulkid.errors import (
+    EXIT_CHANGES,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_USAGE,
@@ -80,14 +81,22 @@ def check_sheet(source: str, settings: Settings, *, json: bool, show_all: bool) 
     return result
 
 
-def plan(source: str, settings: Settings, *, to: str = "", show_all: bool = False) -> int:
+def plan(
+    source: str, settings: Settings, *, to: str = "", show_all: bool = False, tells_changes: bool = False
+) -> int:
     """Show what a run would do; and write it to a file, where one is named."""
     use_logs(settings)
     with _errors_as_json("plan", wanted=settings.json):
         result = plan_sheet(source, settings, to=to, show_all=show_all)
     if settings.json:
         print_json(result.summary)
-    return result.exit_code
+    return plan_exit_code(result.exit_code, [result], tells_changes=tells_changes)
+
+
+def plan_exit_code(code: int, results: Iterable[library.PlanResult], *, tells_changes: bool) -> int:
+    """The exit code of plans; where they are good and change something another one, if it shall tell that."""
+    changes = any(result.preview is not None and result.preview.plan.changes for result in results)
+    return EXIT_CHANGES if tells_changes and changes and code == EXIT_OK else code
 
 
 def plan_sheet(source: str, settings: Settings, *, to: str = "", show_all: bool = False) -> library.PlanResult:

@@ -26,6 +26,8 @@ EXAMPLES: Mapping[str, str] = {
         # Write the plan to a file, and apply just that later
         bulkid plan robots.xlsx --out plan.json
         bulkid run --plan plan.json
+        # In a script: exit with 7 if something would change
+        bulkid plan robots.xlsx --exit-code > drift.txt
         """,
     "run": """
         bulkid run robots.xlsx

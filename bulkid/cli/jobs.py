@@ -10,7 +10,7 @@ from typing import Any
 
 from bulkid import runs as library
 from bulkid.cli import render
-from bulkid.cli.commands import STANDARD_INPUT, check_sheet, plan_sheet, show_run
+from bulkid.cli.commands import STANDARD_INPUT, check_sheet, plan_exit_code, plan_sheet, show_run
 from bulkid.cli.error_handling import print_error
 from bulkid.cli.library_options import context_of, open_session, open_target, schedule_of
 from bulkid.cli.options import Load
@@ -63,7 +63,9 @@ def check(source: str, load: Load, *, json: bool, show_all: bool = False) -> int
     return _each_sheet("check", job, one, json=json)
 
 
-def plan(source: str, load: Load, *, to: str = "", show_all: bool = False) -> int:
+def plan(
+    source: str, load: Load, *, to: str = "", show_all: bool = False, tells_changes: bool = False
+) -> int:
     """Show what a run of the job would do with each of its sheets; the worst of the exit codes."""
     job = read_job(source)
     settings = load(job)
@@ -74,11 +76,15 @@ def plan(source: str, load: Load, *, to: str = "", show_all: bool = False) -> in
             hint=f"Write the plan of one of its files: bulkid plan SHEET --out {to}",
         )
 
+    results: list[library.PlanResult] = []
+
     def one(sheet: str) -> tuple[int, dict[str, Any]]:
         result = plan_sheet(sheet, settings, to=to, show_all=show_all)
+        results.append(result)
         return result.exit_code, dict(result.summary)
 
-    return _each_sheet("plan", job, one, json=settings.json)
+    code = _each_sheet("plan", job, one, json=settings.json)
+    return plan_exit_code(code, results, tells_changes=tells_changes)
 
 
 def _each_sheet(command: str, job: JobFile, one: Callable[[str], tuple[int, dict[str, Any]]], *, json: bool) -> int:

@@ -142,6 +142,27 @@ def test_plan_shows_what_would_change_on_standard_output_and_changes_nothing(tmp
     assert summary_of(failed, extra=["eta_s"])["pending"] == 2
 
 
+def test_a_plan_tells_by_its_exit_code_whether_something_would_change(tmp_path: Path, server: Hosted) -> None:
+    sheet_of(tmp_path, MIXED[:1] + MIXED[3:4], name="same.csv")
+    renames(tmp_path, 2, name="other.csv")
+    sheet_of(tmp_path, MIXED, name="invalid.csv")
+    job = tmp_path / "job.toml"
+    job.write_text('source = "other.csv"\n', encoding="utf-8")
+    bulkid = connected_to(tmp_path, server.url)
+    for source, plain, told in (
+        ("same.csv", 0, 0),
+        ("other.csv", 0, 7),
+        ("job.toml", 0, 7),
+        ("invalid.csv", 2, 2),
+    ):
+        assert bulkid("plan", source).returncode == plain, source
+        assert bulkid("plan", source, "--exit-code").returncode == told, source
+    told = bulkid("plan", "other.csv", "--exit-code", "--json")
+    assert (told.returncode, summary_of(told, extra=["eta_s"])["planned_puts"]) == (7, 2)
+    unreachable = connected_to(tmp_path, server.url, BULKID_CLIENT_SECRET="wrong")
+    assert unreachable("plan", "other.csv", "--exit-code").returncode == 3
+
+
 def test_nothing_is_sent_where_nobody_can_be_asked(tmp_path: Path, server: Hosted) -> None:
     renames(tmp_path, 2)
     before = len(server.sandbox.log)
