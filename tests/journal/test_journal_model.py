@@ -199,7 +199,8 @@ class JournalMachine(RuleBasedStateMachine):
                 told = (line.http_status, line.error_code, line.attempts, line.via, line.finished_at)
                 known = (outcome.http_status, outcome.error_code, outcome.attempts, carried, outcome.finished_at)
                 assert told == known
-                assert (line.robot_account_id, line.changes) == (entry.desired.account_id, entry.changes)
+                changes = "" if outcome.status is Status.UNCHANGED else entry.changes
+                assert (line.robot_account_id, line.changes) == (entry.desired.account_id, changes)
                 assert line.name == (entry.desired.name or row.name)
         assert set(counts.values()) == {0}
         accounts = self.journal.account_counts(RUN)
