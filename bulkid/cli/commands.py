@@ -81,9 +81,7 @@ def check_sheet(source: str, settings: Settings, *, json: bool, show_all: bool) 
     return result
 
 
-def plan(
-    source: str, settings: Settings, *, to: str = "", show_all: bool = False, tells_changes: bool = False
-) -> int:
+def plan(source: str, settings: Settings, *, to: str = "", show_all: bool = False, tells_changes: bool = False) -> int:
     """Show what a run would do; and write it to a file, where one is named."""
     use_logs(settings)
     with _errors_as_json("plan", wanted=settings.json):

@@ -63,9 +63,7 @@ def check(source: str, load: Load, *, json: bool, show_all: bool = False) -> int
     return _each_sheet("check", job, one, json=json)
 
 
-def plan(
-    source: str, load: Load, *, to: str = "", show_all: bool = False, tells_changes: bool = False
-) -> int:
+def plan(source: str, load: Load, *, to: str = "", show_all: bool = False, tells_changes: bool = False) -> int:
     """Show what a run of the job would do with each of its sheets; the worst of the exit codes."""
     job = read_job(source)
     settings = load(job)

@@ -172,7 +172,7 @@ def test_zsh_itself_keeps_the_apostrophes_of_a_sentence(bulkid: Bulkid) -> None:
     zsh = shutil.which("zsh")
     if zsh is None:
         pytest.skip("there is no zsh here")
-    answer = "\n".join(offered(bulkid, "repor", shell="zsh"))
+    answer = "\n".join(offered(bulkid, "repor", shell="zsh"))  # noqa: S604 - the name of a shell
     program = '_arguments() { print -r -- "$@" }; eval $(cat)'
     done = subprocess.run([zsh, "-f", "-c", program], input=answer, capture_output=True, text=True, check=True)
     assert done.stdout == """*: :(("report":"Write a run's report again, in any format."))\n"""
