@@ -105,7 +105,7 @@ def test_deletions_whose_answers_stay_unclear_are_sent_in_halves_and_fail_in_the
     result = go_on(tmp_path, server)
     assert (result.exit_code, counts(tmp_path, run_id)) == (1, {"failed": 4})
     row = rows_of(tmp_path, run_id)["robot-000"]
-    assert (row.http_status, row.error, row.attempts) == (500, "An internal error occurred.", 4)
+    assert (row.http_status, row.error, row.attempts) == (500, "An internal error occurred.", 6)
 
 
 @pytest.mark.parametrize(("count", "poison"), [(2, 0), (7, 3), (100, 42), (230, 229)])
@@ -116,11 +116,19 @@ def test_one_account_whose_deletion_breaks_the_server_keeps_no_other_from_being_
     server, states = populated(count)
     bad = states[poison].account_id.encode()
     server.fault = lambda request: fault if b'"%s"' % bad in (request.body or b"") else ""
-    run_id = journal_run(tmp_path, states, max_attempts=2)
+    run_id = journal_run(tmp_path, states, max_attempts=1)
     result = go_on(tmp_path, server)
     assert (result.exit_code, counts(tmp_path, run_id)) == (1, {"deleted": count - 1, "failed": 1})
     assert rows_of(tmp_path, run_id)[states[poison].name].status == "failed"
     assert len(sizes(server)) <= 3 + 3 * 8
+
+
+def test_a_server_that_fails_on_every_deletion_is_given_up_before_each_account_is_alone(tmp_path: Path) -> None:
+    server, states = populated(100, fault=lambda request: "500" if request.method == "DELETE" else "")
+    run_id = journal_run(tmp_path, states, max_attempts=1)
+    result = go_on(tmp_path, server)
+    assert (result.exit_code, counts(tmp_path, run_id)) == (1, {"failed": 100})
+    assert sorted(sizes(server), reverse=True) == [100, 50, 50, *[25] * 4, *[13] * 7, 9]
 
 
 def test_a_deletion_alone_in_its_request_takes_the_attempts_of_one_account(tmp_path: Path) -> None:

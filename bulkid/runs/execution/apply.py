@@ -140,7 +140,7 @@ async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks:
             if may_delete and plan.accounts > len(deletions) and has_preconditions(record, reconfirmed=False):
                 deletions = await untouched(sender, deletions)  # hours may have passed since the plan was made
         if may_delete:
-            await DeletionSender(sender, options.max_attempts).send(deletions)
+            await DeletionSender(sender).send(deletions)
     await sender.finish(hooks)
 
 

@@ -29,6 +29,10 @@ from bulkid.text import fold
 _SETTLING_S = 2.0
 """Seconds after which an account that the server calls deleted, and still shows, is read once more."""
 
+_MAX_UNCLEAR = 4
+"""Requests for one account that may get no clear response while no deletion of the run has passed. By then no eighth of
+a batch has passed: the server fails on all deletions, not on some accounts."""
+
 _BATCHES_AT_ONCE = 16
 """Requests whose intents are journaled at a time."""
 
@@ -87,7 +91,6 @@ class DeletionSender:
     """Sends the deletions of a run. Numbers are those of the run items."""
 
     sender: AccountSender
-    max_unclear: int  # requests for one account that may get no clear response while none has passed
     _waiting: deque[Sequence[_Deletion]] = field(default_factory=deque)
     _in_flight: dict[int, Sequence[_Deletion]] = field(default_factory=dict)
     _last_key: int = 0
@@ -236,7 +239,7 @@ class DeletionSender:
             return False
         if _is_unclear(settled):
             self._unclear[answered.number] += 1
-        return self._has_passed or self._unclear[answered.number] < self.max_unclear
+        return self._has_passed or self._unclear[answered.number] < _MAX_UNCLEAR
 
 
 def _is_accepted(answered: _Answered) -> bool:
