@@ -82,7 +82,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_sandbox(tmp_path: Path, st
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONGEST_S)
-@pytest.mark.parametrize("step", [1900, pytest.param(700, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [1300, pytest.param(700, marks=pytest.mark.soak)])
 def test_a_signal_at_any_moment_of_the_start_ends_a_run(tmp_path: Path, step: int) -> None:
     process, log = _start(tmp_path, "SIGINT", step, "run", str(SHEET), "--sandbox", "--yes", "--quiet")
     process.communicate()
@@ -92,7 +92,7 @@ def test_a_signal_at_any_moment_of_the_start_ends_a_run(tmp_path: Path, step: in
 
 @pytest.mark.slow
 @pytest.mark.timeout(LONGEST_S)
-@pytest.mark.parametrize("step", [2200, pytest.param(800, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [1400, pytest.param(800, marks=pytest.mark.soak)])
 def test_a_signal_at_any_moment_of_the_start_ends_the_console(tmp_path: Path, step: int) -> None:
     process, log = _start(tmp_path, "SIGTERM", step, "serve", "--sandbox", "--port", "0")
     with process:
