@@ -3,7 +3,7 @@
 A 401 is about the request when the server takes another request, sent later with the same credential; it is about the
 credential when the server refuses the check request too. A 403 on a write is about the request when the credential
 says that it has the scope, or when the server has taken a write of the same kind with it.
-Too many in a row are about all requests.
+Too many writes in a row that fail with either are about all of them: the server may let a credential read alone.
 """
 
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class SuspectCredential:
 
 @dataclass(slots=True)
 class ForbiddenWrites:
-    """Judges replies 403 to writes."""
+    """Judges replies 403 to writes, and counts writes that failed with 401."""
 
     in_a_row: int = 0  # since the server last took a write; the caller sets it back
 
@@ -84,6 +84,13 @@ class ForbiddenWrites:
         ):
             return True if self.in_a_row < FORBIDDEN_IN_A_ROW else None
         return False if self.in_a_row < FORBIDDEN_AT_FIRST else None
+
+    def refused(self, meaning: OnForbidden) -> bool:
+        """Count a write that has failed with 401 alone; return whether it is about all of them."""
+        if meaning is OnForbidden.ABOUT_THE_REQUEST:
+            return False
+        self.in_a_row += 1
+        return self.in_a_row >= FORBIDDEN_IN_A_ROW
 
 
 def _kind(request: Request) -> list[str]:

@@ -329,7 +329,11 @@ class Sender:
             return REQUEUE
         send_task.attempts += 1
         send_task.request_refusals += 1
-        return REQUEUE if send_task.request_refusals < MAX_REQUEST_REFUSALS else GIVE_UP
+        if send_task.request_refusals < MAX_REQUEST_REFUSALS:
+            return REQUEUE
+        if send_task.request.method != "GET" and self._forbidden.refused(send_task.on_forbidden):
+            raise self._permission_denied("refuses every change, and lets this token read", reply)
+        return GIVE_UP
 
     async def _send_check_request(self, check: Request) -> None:
         """Send the check request, with retries, until it or another request shows what the refusals are about."""
@@ -400,12 +404,15 @@ class Sender:
         latest = None if taken is None or taken.reply is None else (taken.request, taken.reply.credential)
         about_this = self._forbidden.judge(send_task.request, send_task.on_forbidden, reply.credential, latest)
         if about_this is None:
-            said = f": {reply.error.rstrip('.')}" if reply.error else ""
-            raise PermissionDeniedError(
-                f"The server forbids the change (403){said}.",
-                hint=f"{self._forbidden_hint} What was not sent is pending.".strip(),
-            )
+            raise self._permission_denied("forbids the change", reply)
         return SETTLE if about_this else REQUEUE
+
+    def _permission_denied(self, what: str, reply: Reply) -> PermissionDeniedError:
+        said = f": {reply.error.rstrip('.')}" if reply.error else ""
+        return PermissionDeniedError(
+            f"The server {what} ({reply.status}){said}.",
+            hint=f"{self._forbidden_hint} What was not sent is pending.".strip(),
+        )
 
 
 def _is_item_of(request: Request, listed: Request) -> bool:

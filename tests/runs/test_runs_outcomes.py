@@ -297,7 +297,10 @@ async def test_the_exit_code_is_4_exactly_where_the_report_shows_more_failures_t
 
 
 async def test_what_waits_to_be_sent_again_when_others_are_read_back_is_not_forgotten(tmp_path: Path) -> None:
-    """The first PUT of one account is applied and answered 500, and the next one 400, after a pause for another."""
+    """The first PUT of one account is applied and answered 500, and the next one 400, after a pause for another.
+
+    The list, which is read in the pause, does not show the first one yet.
+    """
 
     class Server(Identity):
         async def serve(self, request: web.Request) -> web.Response:
@@ -316,6 +319,14 @@ async def test_what_waits_to_be_sent_again_when_others_are_read_back_is_not_forg
             shown = self.accounts[account_id]
             return 200, ({**shown, "displayName": "Old"} if account_id == "a001" else shown)
 
+        def on_page(self, skip: int, top: int, term: str) -> Answer:
+            status, page = super().on_page(skip, top, term)
+            if self.asked.count("PUT RobotAccount/a000") == 1:
+                page["results"] = [
+                    {**one, "displayName": "Old"} if one["id"] == "a000" else one for one in page["results"]
+                ]
+            return status, page
+
     async with Server(account(each) for each in ids(3)).served() as server:
         result = await runs.run(
             renames(tmp_path, ids(3)),
@@ -325,6 +336,26 @@ async def test_what_waits_to_be_sent_again_when_others_are_read_back_is_not_forg
         )
         assert (result.exit_code, result.summary["updated"]) == (0, 3)
         assert server.count("PUT") == 4
+
+
+async def test_what_a_pause_finds_applied_is_not_sent_again(tmp_path: Path) -> None:
+    """Every PUT is applied and answered 500: the pauses after the first ones read back what waits for its next try."""
+    server = Identity(account(each) for each in ids(60))
+
+    def behave(account_id: str, body: dict[str, Any]) -> Answer:
+        server.apply(account_id, body)
+        return 500, {"message": "Out of order."}
+
+    server.on_put = behave  # type: ignore[method-assign]
+    async with server.served():
+        result = await runs.run(
+            renames(tmp_path, ids(60)),
+            server.target,
+            options(tmp_path, max_failures=FailureBound(0), concurrency=16, max_attempts=2, retry_base_s=0.01),
+            context(tmp_path),
+        )
+    assert (result.exit_code, result.summary["updated"], result.summary["pending"]) == (0, 60, 0)
+    assert server.count("PUT") <= 2 * 60  # as often as --max-attempts allows; it was 14 times for each account
 
 
 # --- a name is the exact one, or the only one that differs by case alone

@@ -122,12 +122,13 @@ class AccountSender:
             if self.stop.requested or not self.paused:
                 return
             log.info("accounts.unconfirmed", accounts=len(self.unconfirmed), failed=self.failures)
+            submitted, others = left[: len(left) - self._not_submitted], left[len(left) - self._not_submitted :]
             async with until_stopped(self.stop):
-                await self.verify()
+                submitted = await self.verify(submitted)
             if self.too_many or self.too_many_unconfirmed:
                 return
-            self._sent_again.update(number for number, _ in left[: len(left) - self._not_submitted])
-            changes = left
+            self._sent_again.update(number for number, _ in submitted)
+            changes = [*submitted, *others]
 
     async def send_each(
         self,
@@ -253,17 +254,24 @@ class AccountSender:
             self.suspects.discard(number)
         self.writer.add(number, outcome)
 
-    async def verify(self) -> None:
+    async def verify(self, submitted: Sequence[tuple[int, Change]] = ()) -> Sequence[tuple[int, Change]]:
         """Read back every unconfirmed account and settle it by its present state.
 
         An account stays unconfirmed in a blind run, and if the server does not tell whether it still exists.
+
+        Args:
+            submitted: Changes whose requests may have left, and that the engine has not settled.
+
+        Returns:
+            Those of them that their accounts do not show; the others are settled.
 
         Raises:
             ConnectionFailedError: The server does not respond; unconfirmed accounts stay pending.
         """
         if not self.unconfirmed or self.directory.blind:
-            return
+            return submitted
         ids = [account.change.account_id for account in self.unconfirmed]
+        ids += [change.account_id for _, change in submitted]
         after = await read_accounts_again(self.connection.engine, self.connection.organization_id, ids)
         unconfirmed, self.unconfirmed, self._without_answer = self.unconfirmed, [], 0
         for account in unconfirmed:
@@ -275,6 +283,15 @@ class AccountSender:
             else:
                 self._settle_by_state(account, found)
         self.progress.unverified -= len(unconfirmed) - len(self.unconfirmed)
+        return [each for each in submitted if not self._settle_shown(*each, after)]
+
+    def _settle_shown(self, number: int, change: Change, after: Directory) -> bool:
+        """Settle an account as updated if it shows its change."""
+        found = after.account(change.account_id)
+        if found is None or not confirms(change, found):
+            return False
+        self.record(number, Outcome(Status.UPDATED, via=Via.ACCOUNT, finished_at=self.clock.now()))
+        return True
 
     async def finish(self, hooks: Hooks) -> None:
         """Read back the unconfirmed accounts after the last request.
