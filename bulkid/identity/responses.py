@@ -417,12 +417,12 @@ def _text(value: object) -> str:
 
 
 def _joined(texts: Iterable[str]) -> str:
-    """Texts in order, without those that an earlier one holds."""
+    """Texts in order, without those that an earlier one holds; whole sentences stand side by side."""
     kept: list[str] = []
     for text in texts:
         if text and not any(text in earlier for earlier in kept):
             kept.append(text)
-    return "; ".join(kept)
+    return " ".join(text if text.endswith((".", "!", "?")) or text is kept[-1] else f"{text};" for text in kept)
 
 
 # --- what the server says is left

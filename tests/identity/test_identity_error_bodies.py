@@ -35,7 +35,7 @@ def _in_words(status: int, payload: object) -> tuple[str, str]:
                 "traceId": "00-ab-00",
             },
             "bad_request",
-            "One or more validation errors occurred.; groupIDsToAdd: Too many.; Not a GUID.; Body is missing.",
+            "One or more validation errors occurred. groupIDsToAdd: Too many. Not a GUID. Body is missing.",
         ),
         (
             {
@@ -43,12 +43,12 @@ def _in_words(status: int, payload: object) -> tuple[str, str]:
                 "success": False,
             },
             "bad_request",
-            "Invalid!; name is taken",
+            "Invalid! name is taken",
         ),
         (
             {"error": {"code": 7, "message": "Invalid!", "validationErrors": [{"message": "Too long", "members": []}]}},
             "7",
-            "Invalid!; Too long",
+            "Invalid! Too long",
         ),
         (
             {"result": {"succeeded": False, "errors": [{"code": "DuplicateName", "description": "Name is taken."}]}},
