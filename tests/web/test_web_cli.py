@@ -12,6 +12,8 @@ import pytest
 
 from bulkid import runs
 from bulkid.journal.console_store import ConsoleStore
+from bulkid.web.console import ServeOptions
+from bulkid.web.server import tls_of
 from tests.support.bulkid_command import Bulkid
 from tests.support.sandbox_host import Hosted, hosted
 from tests.support.served_console import served
@@ -215,6 +217,16 @@ async def test_the_console_speaks_tls(bulkid: Bulkid, tmp_path: Path) -> None:
         trusted = ssl.create_default_context(cafile=str(certificate))
         async with browser_at(address) as browser, browser.session.get(f"{address}/", ssl=trusted) as answer:
             assert answer.status == 401
+
+
+def test_no_older_tls_than_1_2_is_spoken(tmp_path: Path) -> None:
+    import ssl
+
+    certificate = tmp_path / "cert.pem"
+    _make_certificate(certificate)
+    context = tls_of(ServeOptions(certfile=certificate))
+    assert context is not None
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
 
 
 def _make_certificate(path: Path) -> None:
