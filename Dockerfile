@@ -1,4 +1,4 @@
-# The image of bulkid; docs/deploy/README.md says how to build, check and use it.
+# The image of bulkid; docs/containers.md says how to build, check and use it.
 #   docker build --build-arg PYTHON_IMAGE=docker.io/library/python@sha256:... --tag bulkid .
 # The base is any Debian or Ubuntu with Python 3.11 to 3.14 and its venv. A release names it by its digest.
 ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-bookworm

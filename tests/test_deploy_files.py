@@ -207,7 +207,10 @@ def test_compose_gives_each_service_what_it_uses() -> None:
     assert console["read_only"] is True
     assert console["cap_drop"] == ["ALL"]
     assert compose["networks"]["inside"]["internal"] is True
-    assert compose["services"]["database"]["networks"] == ["inside"]
+    database = compose["services"]["database"]
+    assert database["networks"] == ["inside"]
+    # PostgreSQL answers on its socket while it is set up, and then stops once more.
+    assert "--host" in database["healthcheck"]["test"]
 
 
 # --- systemd
@@ -255,6 +258,16 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
 TASK = DEPLOY / "windows" / "bulkid_nightly.xml"
 NAMESPACE = "http://schemas.microsoft.com/windows/2004/02/mit/task"
 PARTS = {"RegistrationInfo", "Triggers", "Principals", "Settings", "Actions"}
+TRIGGER = (
+    "Enabled",
+    "StartBoundary",
+    "EndBoundary",
+    "Repetition",
+    "ExecutionTimeLimit",
+    "RandomDelay",
+    "ScheduleByDay",
+)
+"""The parts of a trigger in the order of the schema, which is free in the other elements."""
 DURATION = re.compile(r"P(?:\d+D)?(?:T(?:\d+H)?(?:\d+M)?(?:\d+S)?)?")
 
 
@@ -281,6 +294,10 @@ def test_the_task_is_one_that_the_task_scheduler_takes() -> None:
     task = _task()
     assert not TASK.read_bytes().startswith(b"\xef\xbb\xbf")
     assert "encoding=" not in TASK.read_text(encoding="utf-8").partition("?>")[0], "PowerShell hands it on as UTF-16"
+    trigger = [path.removeprefix("Triggers/CalendarTrigger/") for path in task if path.startswith("Triggers/Calendar")]
+    assert [each for each in trigger if each in TRIGGER] == sorted(
+        set(TRIGGER).intersection(trigger), key=TRIGGER.index
+    )
     datetime.fromisoformat(task["Triggers/CalendarTrigger/StartBoundary"])
     assert task["Triggers/CalendarTrigger/ScheduleByDay/DaysInterval"] == "1"
     assert DURATION.fullmatch(task["Settings/ExecutionTimeLimit"])
@@ -399,6 +416,25 @@ def test_the_files_that_a_workflow_uses_are_there(path: Path) -> None:
     assert named
     assert sorted(name for name in named if not (ROOT / name).exists()) == []
     assert not re.search(r"--requirement|-r (?!requirements/\w+\.lock)", text)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_builds_bulkid_with_what_the_lock_of_the_build_names(path: Path) -> None:
+    lines = re.findall(r"pip install .*--no-build-isolation.*", path.read_text(encoding="utf-8"))
+    assert lines
+    locked = (ROOT / "requirements" / "build.lock").read_text(encoding="utf-8")
+    for line in lines:  # hatchling needs one package more for an editable installation
+        assert not {"-e", "--editable"} & set(line.split()) or "\neditables==" in locked
+
+
+def test_the_release_names_the_image_by_its_digest() -> None:
+    (workflow,) = documents(ROOT / ".github" / "workflows" / "release.yml")
+    image, release = workflow["jobs"]["image"], workflow["jobs"]["release"]
+    assert image["outputs"] == {"reference": "${{ steps.push.outputs.name }}@${{ steps.push.outputs.digest }}"}
+    assert "image" in release["needs"]
+    (step,) = (step for step in release["steps"] if step.get("name") == "Create the release")
+    assert step["env"]["IMAGE"] == "${{ needs.image.outputs.reference }}"
+    assert '"$IMAGE"' in step["run"]
 
 
 def test_the_tests_run_on_each_system_and_python() -> None:

@@ -70,7 +70,8 @@ def test_the_pod_reads_the_token_that_the_cluster_projects() -> None:
     assert env["BULKID_CLIENT_ASSERTION_FILE"] == str(token)
     assert source["serviceAccountToken"]["audience"]
     assert source["serviceAccountToken"]["expirationSeconds"] >= 600  # the least that Kubernetes takes
-    assert env["BULKID_STATE_DIR"].startswith(f"{mounts['data']}/")
+    for place in ("BULKID_STATE_DIR", "BULKID_REPORT_DIR"):  # the image's own are not in this pod's volume
+        assert env[place].startswith(f"{mounts['data']}/")
 
 
 def test_the_pod_runs_without_rights_that_it_does_not_need() -> None:
