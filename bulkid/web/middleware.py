@@ -16,7 +16,7 @@ from bulkid.web.auth.users import LINKS_DISABLED, principal_of_token
 from bulkid.web.console import console_of
 from bulkid.web.pages import PRINCIPAL, SESSION, page
 from bulkid.web.previews import BusyError
-from bulkid.web.request_bodies import form_of, is_text, read_body
+from bulkid.web.request_bodies import GO_BACK, form_of, is_text, read_body
 from bulkid.web.uploads import StorageFullError, TooLargeError, UnknownUploadError
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -327,9 +327,7 @@ def check_origin(request: web.Request) -> None:
     """Raise RefusedError where a page of another origin sent the request."""
     site = request.headers.get("Sec-Fetch-Site", "same-origin")
     if not _is_own_origin(request, request.headers.get("Origin", "")) or site not in {"same-origin", "none"}:
-        raise RefusedError(
-            403, "The request did not come from a page of this console.", "Reload the page and try again."
-        )
+        raise RefusedError(403, "The request did not come from a page of this console.", GO_BACK)
 
 
 def _is_own_origin(request: web.Request, origin: str) -> bool:
@@ -355,7 +353,7 @@ async def _sent_token(request: web.Request) -> str:
 def check_token(request: web.Request, token: str) -> None:
     """Raise RefusedError where the token of a request is not that of its session."""
     if not compare_digest(request[SESSION].csrf.encode(), token.encode("utf-8", "replace")):
-        raise RefusedError(403, "The form has expired.", "Reload the page, and send it again.")
+        raise RefusedError(403, "The form has expired.", GO_BACK)
 
 
 def local_path(wanted: object) -> str:

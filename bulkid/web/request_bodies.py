@@ -24,6 +24,9 @@ from bulkid.web.auth.access import RefusedError
 
 Each = TypeVar("Each")
 
+GO_BACK: Final = "Go back, reload the page, and send the form again."
+"""What a user can do about a form that is refused as a whole; to reload the refusal would send the same form again."""
+
 BODY_TIMEOUT_S: Final = 30.0  # seconds that a client has to send the body of a request, or the first bytes of an upload
 MIN_BYTES_PER_S: Final = 500  # bytes per second at which the client must send the rest of an upload, on average
 _MAX_FIELDS: Final = 2000
@@ -162,7 +165,7 @@ async def form_of(request: web.Request) -> MultiDictProxy[str]:
     except ValueError:  # of decoding, or more fields than any page of the console has
         valid = False
     if not valid:
-        raise RefusedError(400, "The form is not valid.", "Reload the page and send it again.")
+        raise RefusedError(400, "The form is not valid.", GO_BACK)
     form = MultiDictProxy(MultiDict(pairs))
     request[_FORM] = form
     return form

@@ -642,6 +642,10 @@ def _outcome_pages(page: Any, address: str, console: World) -> Iterator[str]:
     page.click("button:has-text('Try again')")
     page.wait_for_selector("text=The form has expired.")
     yield "error-403"
+    page.go_back()
+    page.reload()
+    page.click("button:has-text('Try again')")  # as the page has told the user
+    page.wait_for_selector("#lines")
 
 
 def _pages_while_a_run_is_under_way(page: Any, address: str, console: World) -> Iterator[str]:
