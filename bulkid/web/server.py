@@ -4,11 +4,12 @@ import asyncio
 import socket
 import ssl
 import sys
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import anyio
 from aiohttp import web
@@ -284,7 +285,8 @@ class _Admission(asyncio.Protocol):
     """Hands a new connection to the server, or closes it at once where the limit is reached.
 
     The limit counts a connection before its TLS handshake. The event loop's own TLS server would show it only
-    afterwards, so that a client without a handshake could hold any number of connections.
+    afterwards, so that a client without a handshake could hold any number of connections. Its ``start_tls`` takes
+    another turn of the loop, in which uvloop reads what the client has sent already, and the handshake misses that.
     """
 
     def __init__(
@@ -293,38 +295,19 @@ class _Admission(asyncio.Protocol):
         self._limit = limit
         self._serve = serve
         self._tls = tls
-        self._early: list[bytes] = []  # decrypted before the server took the connection over
-        self._handshake: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         admitted = cast("asyncio.Transport", transport)
         if not self._limit.admits(transport):
             admitted.abort()
-        elif self._tls is None:
-            self._hand_over(admitted)
-        else:
-            admitted.pause_reading()  # start_tls resumes
-            self._handshake = asyncio.get_running_loop().create_task(self._encrypt(admitted, self._tls))
-
-    def data_received(self, data: bytes) -> None:
-        self._early.append(data)
-
-    async def _encrypt(self, transport: asyncio.Transport, tls: ssl.SSLContext) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            encrypted = await loop.start_tls(transport, self, tls, server_side=True, ssl_handshake_timeout=IDLE_S)
-        except OSError:  # the client speaks no TLS, is too slow, or has disconnected: start_tls closes the connection
             return
-        if encrypted is not None:  # None: closed meanwhile
-            protocol = self._hand_over(encrypted)
-            for data in self._early:
-                protocol.data_received(data)
-
-    def _hand_over(self, transport: asyncio.Transport) -> asyncio.Protocol:
         protocol = cast("asyncio.Protocol", self._serve())
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-        return protocol
+        if self._tls is not None:
+            encrypted: Any = SSLProtocol  # whose annotations lack the None and the seconds that it takes
+            loop = asyncio.get_running_loop()
+            protocol = encrypted(loop, protocol, self._tls, None, server_side=True, ssl_handshake_timeout=IDLE_S)
+        admitted.set_protocol(protocol)
+        protocol.connection_made(admitted)
 
 
 def max_connections() -> int:

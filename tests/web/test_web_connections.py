@@ -4,11 +4,16 @@ import asyncio
 import gc
 import json
 import re
+import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -17,7 +22,7 @@ from hypothesis import strategies as st
 from bulkid.web import request_bodies
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.console import ServeOptions
-from bulkid.web.server import ROUTES, ConnectionLimit
+from bulkid.web.server import ROUTES, ConnectionLimit, _Admission, tls_of
 from tests.support.identity_wire import TLS
 from tests.support.web_console import World, raw
 from tests.support.web_users import team
@@ -141,6 +146,52 @@ async def test_connections_without_a_tls_handshake_count_as_open(
             pass  # each connection takes a turn of the server, which sees the closed one
         for _, writer in silent[1:]:
             writer.close()
+
+
+class Echo(asyncio.Protocol):
+    """Sends back what it receives."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+async def _echoed_after_an_early_hello() -> bytes:
+    """What comes back where the first message of the handshake is there before the server sees the connection."""
+    loop, tls = asyncio.get_running_loop(), tls_of(ENCRYPTED)
+    server = await loop.create_server(partial(_Admission, ConnectionLimit(), Echo, tls), "127.0.0.1", 0)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = TRUSTED.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(server.sockets[0].getsockname()[:2]) as connection:
+        connection.settimeout(0)
+
+        async def exchange(act: Callable[[], Any]) -> Any:
+            while True:
+                done = None
+                with suppress(ssl.SSLWantReadError):
+                    done = act()
+                connection.sendall(outgoing.read())
+                if done is not None:
+                    return done
+                received = await loop.sock_recv(connection, 65536)
+                if not received:
+                    return b""
+                incoming.write(received)
+
+        if await exchange(lambda: client.do_handshake() or True) != b"":
+            client.write(b"hello")
+        echoed = await exchange(lambda: client.read(5))
+    server.close()
+    return cast("bytes", echoed)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_handshake_that_begins_before_the_server_sees_the_connection_succeeds(loop: str) -> None:
+    make = pytest.importorskip(loop).new_event_loop if loop == "uvloop" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=make) as runner:
+        assert runner.run(_echoed_after_an_early_hello()) == b"hello"
 
 
 @pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\n\r\n"])
