@@ -24,7 +24,7 @@ MAX_PAGE = 1000  # accounts that one GET lists at most
 
 _GROUP_KEYS = ("id", "name", "type")  # of a GroupDto; its members are left alone
 _LIST_OR_NULL = frozenset({list, type(None)})
-_NO_IDS: Mapping[str, str] = MappingProxyType({})
+_NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _DOT_SEGMENT = re.compile(r"(?:^|[/\\])\.{1,2}(?:[/\\]|$)")
 
@@ -158,19 +158,19 @@ def _body(fields: dict[str, Any]) -> bytes:
 # --- answers: each function raises UnexpectedResponseError where the answer has another shape
 
 
-def account_page(payload: object, ids: Mapping[str, str] = _NO_IDS) -> Page:
-    """Read the answer of ``list_accounts``; ``ids`` as for :func:`parse_account`."""
+def account_page(payload: object, texts: Mapping[str, str] = _NO_TEXTS) -> Page:
+    """Read the answer of ``list_accounts``; ``texts`` as for :func:`parse_account`."""
     answer = payload if isinstance(payload, dict) else {}
     total, results = answer.get("totalCount"), answer.get("results")
     if type(total) is not int or total < 0 or not isinstance(results, list):
         raise _unexpected(f"the list of {current().plural}", payload)
-    return Page(total, tuple([parse_account(item, ids) for item in results]))
+    return Page(total, tuple([parse_account(item, texts) for item in results]))
 
 
-def parse_account(payload: object, ids: Mapping[str, str] = _NO_IDS) -> Account:
+def parse_account(payload: object, texts: Mapping[str, str] = _NO_TEXTS) -> Account:
     """Read an account, as GET, POST and PUT answer it.
 
-    ``ids`` gives the string to use for an id: the caller's own, which is in memory already.
+    ``texts`` gives the string to use for an id or a name: the caller's own, which is in memory already.
     """
     resource = current()
     if not isinstance(payload, dict):
@@ -187,7 +187,8 @@ def parse_account(payload: object, ids: Mapping[str, str] = _NO_IDS) -> Account:
         well_formed = False
     if not well_formed or not account_id or type(groups) not in _LIST_OR_NULL:
         raise _unexpected(f"a {resource.singular}", payload)
-    return Account(ids.get(account_id, account_id), name, values, group_ids, created, last_login)
+    account_id, name = texts.get(account_id, account_id), texts.get(name, name)
+    return Account(account_id, name, values, group_ids, created, last_login)
 
 
 def parse_groups(payload: object) -> tuple[Group, ...]:

@@ -75,7 +75,7 @@ def test_a_group_is_one_string_however_many_cells_name_it() -> None:
     assert first.items[0] is second.items[1]
 
 
-async def test_an_account_that_was_read_has_the_id_string_of_the_row_that_asked_for_it() -> None:
+async def test_an_account_that_was_read_shares_the_strings_of_the_rows_that_asked_for_it() -> None:
     """The server's answer has strings of its own: those of 60,000 ids would take 5 MB more until the plan is made."""
     listed = [{"id": f"id-{number}", "name": f"robot-{number}"} for number in range(3)]
     page = Reply(ReplyKind.OK, 200, {"totalCount": len(listed), "results": listed})
@@ -83,12 +83,14 @@ async def test_an_account_that_was_read_has_the_id_string_of_the_row_that_asked_
     async def call(_request: Request) -> SimpleNamespace:
         return SimpleNamespace(reply=page)
 
-    ids = tuple([f"id-{number}" for number in range(2)])
+    account_id, name = (f"{text}-{number}" for number, text in enumerate(("id", "robot")))
     engine = cast("Engine", SimpleNamespace(call=call))
-    directory, _ = await read_directory(engine, "o", AccountLookup(ids, (), groups=False), Capabilities())
-    found = [account.id for account in directory.accounts or ()]
-    assert found == ["id-0", "id-1", "id-2"]
-    assert all(one is other for one, other in zip(found, ids, strict=False))
+    lookup = AccountLookup((account_id,), (name,), groups=False)
+    directory, _ = await read_directory(engine, "o", lookup, Capabilities())
+    first, second, third = directory.accounts or ()
+    assert (first.id, second.name, third.id) == ("id-0", "robot-1", "id-2")
+    assert first.id is account_id
+    assert second.name is name
 
 
 def test_sending_holds_neither_accounts_nor_states_before_and_knows_whether_it_is_blind() -> None:

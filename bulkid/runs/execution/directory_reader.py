@@ -89,8 +89,8 @@ async def read_directory(
             warnings.append(f"{no_groups}: groups are taken by id. Grant PM.Group.Read to use group names.")
     try:
         _require(known.read_accounts, current().read_scope)
-        own_ids = dict(zip(lookup.ids, lookup.ids, strict=True))  # one string per id, not one more per account
-        reader = await _AccountReader(engine, organization_id, lookup, own_ids=own_ids).read()
+        texts = {text: text for text in (*lookup.ids, *lookup.names)}  # accounts share the strings of the rows
+        reader = await _AccountReader(engine, organization_id, lookup, texts=texts).read()
     except ForbiddenError as error:
         _require_own_organization(known.read_accounts, organization_id, error)
         no_accounts = f"The accounts cannot be read ({error.message})"
@@ -235,7 +235,7 @@ class _AccountReader:
     organization_id: str
     lookup: AccountLookup
     consume: Callable[[Account], str] | None = None  # see read_accounts_again
-    own_ids: Mapping[str, str] = field(default_factory=dict)  # by id: the look-up's string of it
+    texts: Mapping[str, str] = field(default_factory=dict)  # ids and names: see parse_account
     accounts: dict[str, Account] = field(default_factory=dict)
     consumed: set[str] = field(default_factory=set)  # ids of accounts that are not needed any more
     names: set[str] = field(default_factory=set)  # as the server writes them
@@ -369,7 +369,7 @@ class _AccountReader:
     async def _page(self, skip: int, name: str = "") -> Page:
         what = f"account {name}" if name else f"the list of {current().plural}"
         request = list_accounts(self.organization_id, skip, PAGE_SIZE, name)
-        return account_page(await fetch(self.engine, request, what), self.own_ids)
+        return account_page(await fetch(self.engine, request, what), self.texts)
 
     async def _take(self, page: Page) -> None:
         self._add(page.accounts)
