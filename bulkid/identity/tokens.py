@@ -286,7 +286,8 @@ class ApplicationTokens(TokenSource):
             self._refresh_at = now + (self._expires_at - now) / 2
             return self._token
         kind = ReplyKind.THROTTLED if reply.kind is ReplyKind.THROTTLED else ReplyKind.NO_CONNECTION
-        reason = f"No access token at present: {reply.error}"
+        is_away = reply.kind is ReplyKind.NO_CONNECTION  # which is the server's trouble, not the token's
+        reason = reply.error if is_away else f"No access token at present: {reply.error}"
         self._temporary_failure = Reply(kind, reply.status, None, reply.retry_after, reply.error_code, reason)
         return self._temporary_failure
 
