@@ -10,10 +10,12 @@ import secrets
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from bulkid.errors import BulkidError, UsageError
 
 PRIVATE_FOLDER = 0o700
+OWN_FOLDER = 0o755  # other users may look for what they may read, and replace nothing
 PRIVATE_FILE = 0o600
 SHARED_FILE = 0o666  # less the umask: what a program of another user reads
 """What a report says of accounts is for the user who made it. Windows has other rights: there a folder and its files
@@ -96,9 +98,22 @@ def reason(error: Exception) -> str:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that its owner alone can read (on POSIX); one that exists stays as it is."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    """Make a folder that its owner alone can read (on POSIX), in one that no other user can write to.
+
+    A folder that exists stays as it is.
+    """
+    folder.parent.mkdir(mode=OWN_FOLDER, parents=True, exist_ok=True)
     folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+
+
+def create_private(path: Path) -> BinaryIO:
+    """Create a file that its owner alone can read (on POSIX), whatever the process's umask.
+
+    Raises:
+        FileExistsError: There is one of that name.
+        OSError: It cannot be created.
+    """
+    return open(path, "xb", opener=lambda name, flags: os.open(name, flags, PRIVATE_FILE))
 
 
 def prepare_folder(report_dir: Path, run_id: str) -> Path:

@@ -15,6 +15,7 @@ import orjson
 from bulkid.clock import iso_utc
 from bulkid.errors import SheetError, UsageError
 from bulkid.journal.names import user_key
+from bulkid.report.atomic import PRIVATE_FOLDER, create_private, make_private
 from bulkid.runs import RunOptions
 from bulkid.sheet import EXTENSIONS, SheetOptions
 from bulkid.web.auth.access import Authors, with_authors
@@ -167,7 +168,8 @@ class Uploads:
             self._kept[upload_id] = _Kept(owner, at)
         folder = self._folder / upload_id
         try:
-            folder.mkdir(mode=0o700, parents=True)
+            make_private(self._folder)
+            folder.mkdir(mode=PRIVATE_FOLDER)
         except OSError:
             self._forget(upload_id)
             raise
@@ -198,7 +200,7 @@ class Uploads:
             made = replace(made, undo_of=run_id) if kind == "undo" else replace(made, rest_of=run_id)
         try:
             if content:
-                with made.path.open("xb") as file:
+                with create_private(made.path) as file:
                     self.write(made, file, content, 0)
             return self.keep(made)
         except BaseException:
@@ -255,7 +257,9 @@ class Uploads:
             target = upload.path.parent / "upload.json"
             unfinished = target.with_suffix(".tmp")
             try:
-                unfinished.write_bytes(orjson.dumps(known))
+                unfinished.unlink(missing_ok=True)
+                with create_private(unfinished) as file:
+                    file.write(orjson.dumps(known))
                 unfinished.replace(target)
             except FileNotFoundError:
                 raise UnknownUploadError from None

@@ -48,6 +48,7 @@ def test_reports_exports_and_plans_are_their_owner_s_alone(tmp_path: Path, conne
         with_no_umask(bulkid, "report", folder.name, "--report-dir", "made/here")
         with_no_umask(bulkid, "report", folder.name, "--report-dir", "given", "--format", "xlsx")
     assert mode(given) == "755"  # it is the user's
+    assert mode(tmp_path / "made" / "here") == "755"
     made = tmp_path / "made" / "here" / folder.name
     for each in (folder, made):
         assert mode(each) == "700"

@@ -2,12 +2,15 @@
 
 import errno
 import json
+import os
+import stat
+import sys
 import tempfile
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import anyio
 import pytest
@@ -16,6 +19,7 @@ from hypothesis import strategies as st
 
 from bulkid import runs
 from bulkid.journal.console_store import AuditRecord
+from bulkid.report.atomic import create_private
 from bulkid.web import previews
 from bulkid.web.auth.access import Principal, Role, RouteKind
 from bulkid.web.console import ServeOptions
@@ -105,12 +109,14 @@ def test_a_plan_that_cannot_be_written_takes_no_space(
 ) -> None:
     uploads = Uploads(tmp_path, UploadLimits(user_count=1))
 
-    def full(*_arguments: object) -> int:
+    def full(path: Path) -> BinaryIO:
+        if path.suffix != ".tmp":
+            return create_private(path)  # the sheet itself
         raise OSError(errno.ENOSPC, "No space left on device")
 
     content = b"name\n" if kind == "retry" else b""
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
+        patch.setattr("bulkid.web.uploads.create_private", full)
         with pytest.raises(OSError, match="No space"):
             uploads.derive(kind, "run", 0.0, "ada", ("otto",), content=content)
     assert list(tmp_path.iterdir()) == []
@@ -404,3 +410,17 @@ async def test_every_route_that_changes_something_leaves_an_entry_when_it_is_ref
         assert entries[0].action.endswith("refused"), pattern
         refused_count += 1
     assert refused_count > 12
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="rights are inherited there")
+def test_sheets_and_their_records_are_their_owner_s_alone_however_lax_the_umask_is(tmp_path: Path) -> None:
+    folder = tmp_path / "uploads"
+    before = os.umask(0)
+    try:
+        uploads = Uploads(folder)
+        made = uploads.derive("retry", "run", 0.0, "ada", ("ada",), content=b"name\nr\n")
+        uploads.mark_used(made)
+    finally:
+        os.umask(before)
+    rights = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}
+    assert rights == {"uploads": 0o700, made.upload_id: 0o700, "sheet.csv": 0o600, "upload.json": 0o600}
