@@ -1,6 +1,7 @@
 """Who gets in, and what a browser is told to allow: held over every route that there is."""
 
 import re
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from bulkid.journal.console_store import SessionRecord
 from bulkid.web import middleware
 from bulkid.web.auth.access import Role, Route, RouteKind
 from bulkid.web.auth.sessions import SESSION_S, is_session_valid
-from bulkid.web.auth.users import IDLE_S, LocalAuthenticator
+from bulkid.web.auth.users import IDLE_S, LocalAuthenticator, issue_token
 from bulkid.web.console import CONSOLE, ServeOptions
 from bulkid.web.middleware import local_path
 from bulkid.web.server import ROUTES, make_app, require_safe
-from tests.support.web_console import World, browser_at, run_id_of, sheet, world
-from tests.support.web_users import PASSWORD, team
+from tests.support.web_console import Browser, World, browser_at, run_id_of, sheet, world
+from tests.support.web_programs import ADA
+from tests.support.web_users import PASSWORD, session_cookie, signed_in, team
 
 OPEN = {("GET", "/static/{name}"), ("GET", "/health"), ("GET", "/enter"), ("POST", "/signin")}
 """The routes that need no session."""
@@ -82,6 +84,50 @@ def test_a_change_requires_an_operator_and_the_pages_of_admins_an_admin() -> Non
         elif route.method != "GET" and route.path not in OWN | READING:
             assert route.role is Role.OPERATOR, route
     assert {route.path for route in ROUTES} >= ADMIN_ONLY | OWN | READING
+
+
+async def test_every_route_answers_its_role_and_higher_ones_alone(tmp_path: Path) -> None:
+    async with team(tmp_path) as console, AsyncExitStack() as stack:
+        routes, store = [route for route in _routes(console) if route.role is not None], console.console.store
+        tokens = {role: issue_token(store, role.word, role, ADA, 0.0) for role in Role}
+        revoked = issue_token(store, "revoked", Role.ADMIN, ADA, 0.0)
+        (token_id,) = (each.token_id for each in store.tokens() if each.name == "revoked")
+        store.revoke_token(token_id, 0.0)
+        ended = await stack.enter_async_context(signed_in(console, "ada"))
+        cookie = session_cookie(console, ended)
+        await ended.post("/signout")
+        browsers = {
+            role: await stack.enter_async_context(signed_in(console, name))
+            for role, name in ((Role.VIEWER, "vera"), (Role.OPERATOR, "olaf"), (Role.ADMIN, "ada"))
+        }
+
+        async def status_and_text(browser: Browser, route: Route, **headers: str) -> tuple[int, str]:
+            async with browser.session.request(
+                route.method,
+                browser.base + _path(route.path),
+                headers={"Origin": browser.base, **headers},
+                allow_redirects=False,
+            ) as answer:
+                return answer.status, (await answer.read()).decode("utf-8", "replace")
+
+        for route in routes:
+            is_api, where = route.kind is RouteKind.API, f"{route.method} {route.path}"
+            for role in Role:
+                bearer = {"Authorization": f"Bearer {tokens[role]}"}
+                by_token = await status_and_text(console.browser, route, **bearer)
+                by_session = await status_and_text(browsers[role], route)
+                status, text = by_token if is_api else by_session
+                assert (by_session if is_api else by_token)[0] == 401, where
+                if role < route.role:
+                    assert status == 403, where
+                    assert f"You need the {route.role.word} role" in text, where
+                elif is_api or route.method == "GET":
+                    assert status not in {401, 403}, where
+                    assert status < 500, where
+                else:  # without a CSRF token
+                    assert status == (415 if route.token_in_body else 403), where
+            assert (await status_and_text(console.browser, route, Authorization=f"Bearer {revoked}"))[0] == 401, where
+            assert (await status_and_text(console.browser, route, **cookie))[0] == 401, where
 
 
 async def test_every_route_that_changes_something_refuses_a_request_without_the_right_token(console: World) -> None:
