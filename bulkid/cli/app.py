@@ -144,6 +144,7 @@ def plan(
     """Show what a run would change.
 
     The changes of each account, the requests that they take, and how long that is at the quota. Changes nothing.
+    Takes the options of run; those that are about sending and about reports have no effect.
     """
     from bulkid.cli import commands, jobs
 

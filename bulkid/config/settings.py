@@ -141,7 +141,7 @@ def _default_text(default: object) -> str:
 CONNECTION = Group("connection", ("plan", "run", "resume", "undo", "export", "doctor", "serve"))
 SHEET = Group("sheet", ("check", "plan", "run"))
 SENDING = Group("sending", ("plan", "run", "undo", "export", "serve"))
-HOURS = Group("hours", ("run", "resume", "serve"))
+HOURS = Group("hours", ("plan", "run", "resume", "serve"))
 OUTPUT = Group("output", ("plan", "run", "resume", "undo", "report", "export", "serve"))
 CONSOLE = Group("console", ("serve",), in_job=False)
 GENERAL = Group(
@@ -377,13 +377,13 @@ class Settings:
         parse.number(0, 604_800),
         "seconds, from 0 to 604800",
         metavar="SECONDS",
-        commands=("run", "resume", "undo", "export", "serve"),
+        commands=("plan", "run", "resume", "undo", "export", "serve"),
     )
-    yes: bool = SENDING.setting(False, "do not ask before sending", commands=("run", "undo"), common=True)
+    yes: bool = SENDING.setting(False, "do not ask before sending", commands=("plan", "run", "undo"), common=True)
     yes_really: bool = SENDING.setting(
         False,
         "send also a plan that changes or deletes more accounts than --max-change and --max-delete allow",
-        commands=("run", "undo"),
+        commands=("plan", "run", "undo"),
     )
     # --- hours
     window: DailyWindow | None = HOURS.setting(
@@ -443,7 +443,7 @@ class Settings:
         "file for the metrics of the newest run, as Prometheus text",
         parse.path,
         "the path of a file, such as /var/lib/node_exporter/textfile/bulkid.prom",
-        commands=("run", "resume", "undo", "export", "serve"),
+        commands=("plan", "run", "resume", "undo", "export", "serve"),
     )
     report_dir: Path = OUTPUT.setting(
         Path("reports"),

@@ -47,6 +47,11 @@ def test_every_command_has_a_page_by_either_option(command: tuple[str, ...]) -> 
     assert "-h, --help" in text
 
 
+def test_plan_takes_the_options_of_run() -> None:
+    options = {name: {opt for each in ROOT.commands[name].params for opt in each.opts} for name in ("plan", "run")}
+    assert options["run"] - options["plan"] == {"sources", "--plan"}
+
+
 def test_an_argument_is_named_as_it_is_given() -> None:
     for command, usage in (
         (("check",), "SOURCE"),
