@@ -332,7 +332,7 @@ class Sender:
         if send_task.request_refusals < MAX_REQUEST_REFUSALS:
             return REQUEUE
         if send_task.request.method != "GET" and self._forbidden.refused(send_task.on_forbidden):
-            raise self._permission_denied("refuses every change, and lets this token read", reply)
+            raise self._permission_denied("The server refuses every change, and lets this token read (401)", reply)
         return GIVE_UP
 
     async def _send_check_request(self, check: Request) -> None:
@@ -404,13 +404,13 @@ class Sender:
         latest = None if taken is None or taken.reply is None else (taken.request, taken.reply.credential)
         about_this = self._forbidden.judge(send_task.request, send_task.on_forbidden, reply.credential, latest)
         if about_this is None:
-            raise self._permission_denied("forbids the change", reply)
+            raise self._permission_denied("The server forbids the change (403)", reply)
         return SETTLE if about_this else REQUEUE
 
     def _permission_denied(self, what: str, reply: Reply) -> PermissionDeniedError:
         said = f": {reply.error.rstrip('.')}" if reply.error else ""
         return PermissionDeniedError(
-            f"The server {what} ({reply.status}){said}.",
+            f"{what}{said}.",
             hint=f"{self._forbidden_hint} What was not sent is pending.".strip(),
         )
 
