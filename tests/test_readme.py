@@ -126,10 +126,11 @@ def test_every_option_that_a_page_names_exists() -> None:
     known |= {"--collector", "--cov", "--hypothesis-profile"}  # node_exporter's and pytest's
     known |= {"--no-deps", "--require-hashes", "--upgrade"}  # pip's and those of requirements/lock.py
     known |= {"--check", "--platform", "--strict"}  # ruff's, mypy's and mkdocs'
-    known |= {"--data-urlencode", "--output", "--raw", "--cert", "--key", "--for"}  # curl's and kubectl's
+    known |= {"--data-urlencode", "--from", "--output", "--raw", "--cert", "--key", "--for"}  # curl's and kubectl's
     known |= {"--build-arg", "--cap-drop", "--detach", "--init", "--read-only", "--rm", "--secret", "--security-opt"}
     known |= {"--tag", "--time", "--tmpfs", "--volume"}  # these and those above are docker's
     known |= {"--no-install-recommends", "--repo"}  # apt-get's and gh's
+    known |= {"--home-dir", "--shell", "--system", "--user-group"}  # useradd's
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page.read_text(encoding="utf-8")))
         assert named <= known, f"{page.name} names options that do not exist"
