@@ -1,5 +1,6 @@
 """The message about a run: how it ended, what it took, where its report is, what to do next."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,8 +91,20 @@ def message_of_failure(command: str, subject: str, error: BulkidError, *, host: 
 
 
 def _message(title: str, lines: Iterable[str], exit_code: int, attachments: tuple[Path, ...] = ()) -> Message:
-    body = printable(redact_text("\n".join(lines)))
-    return Message(printable_line(redact_text(_one_line(title))), body, exit_code, attachments)
+    body = _without_markup(printable(redact_text("\n".join(lines))))
+    return Message(_without_markup(printable_line(redact_text(_one_line(title)))), body, exit_code, attachments)
+
+
+_ANGLES: Final = str.maketrans("<>", "\u2039\u203a")
+_MENTION: Final = re.compile(r"@(?=(?:all|channel|everyone|here)\b)", re.IGNORECASE)
+
+
+def _without_markup(text: str) -> str:
+    """Replace what services obey in a text: tags and mentions in angle brackets, mentions of all, links with a text.
+
+    The name of a file or the message of a server must not ring everyone's bell, nor show a link as something else.
+    """
+    return _MENTION.sub("@ ", text.translate(_ANGLES)).replace("](", "] (")
 
 
 def _reason(error: BulkidError | str) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.errors import InterruptedRunError, SheetError
+from bulkid.errors import InterruptedRunError, SheetError, UsageError
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify import message as message_module
 from bulkid.notify.message import Message, message_of_failure, message_of_run
@@ -180,3 +180,18 @@ def test_the_report_is_attached_as_far_as_it_fits(
 
 def test_a_report_that_was_taken_away_is_not_attached(tmp_path: Path) -> None:
     assert reported(a_run(), {Status.UPDATED: 1}, files=[tmp_path / "report.csv"]).attachments == ()
+
+
+def test_no_name_and_no_message_is_markup_for_a_service() -> None:
+    """Slack obeys ``<!channel>`` and ``<url|text>``, Discord ``@everyone``, Teams ``[text](address)``, mail tags."""
+    nasty = "<!channel> <http://evil.example|x> @Everyone @here [x](http://evil.example) <img src=x>"
+    for message in (
+        message_of_failure("run", f"{nasty}.csv", UsageError(nasty, hint=nasty), host="h", job=""),
+        message_of_failure("run", "a.csv", UsageError("m"), host=nasty, job=nasty),
+    ):
+        for text in (message.title, message.body):
+            assert not {"<", ">"} & set(text)
+            assert "](" not in text
+            assert "@everyone" not in text.lower()
+            assert "@here" not in text
+        assert "\u2039!channel\u203a" in message.body
