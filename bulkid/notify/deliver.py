@@ -66,9 +66,11 @@ class _Delivery:
                 if service is None:
                     self.reason = _no_service(self.recipient)
                     return
-                from apprise import NotifyFormat, NotifyType
+                from apprise import Apprise, NotifyFormat, NotifyType
 
-                delivered = service.notify(
+                services = Apprise(asset=service.asset)  # which, unlike the service alone, makes HTML of text for mail
+                services.add(service)
+                delivered = services.notify(
                     body=self.message.body,
                     title=self.message.title,
                     notify_type=getattr(NotifyType, self.message.kind.upper()),  # an enum, or text in older releases

@@ -34,6 +34,15 @@ async def test_a_service_gets_title_and_body_as_they_are() -> None:
     assert service.paths == ["/a/b"]
 
 
+async def test_a_service_that_shows_html_gets_lines_and_no_tags() -> None:
+    """Mail is one: without it all lines run into one, and a name may be a link."""
+    with receiver() as service:
+        assert await reported(f"{service.address()}?format=html") == []
+    shown = service.messages[0]["message"].replace("&nbsp;", " ")
+    assert shown.startswith("The body,<br")
+    assert "in two lines: &lt;b&gt; &amp; " in shown
+
+
 @pytest.mark.parametrize(("exit_code", "kind"), [(0, "success"), (1, "warning"), (2, "failure"), (5, "failure")])
 async def test_a_service_is_reported_how_grave_it_is(exit_code: int, kind: str) -> None:
     with receiver() as service:
