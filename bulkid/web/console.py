@@ -22,7 +22,15 @@ from bulkid.runs.connection_check import ORGANIZATION
 from bulkid.runs.descriptions import ActionCounts, Destination, count_actions, destination
 from bulkid.runs.run_records import RECREATE, UNDO
 from bulkid.text import count_of
-from bulkid.web.auth.access import ApprovalPolicy, Authors, Principal, RefusedError, is_another_user, with_authors
+from bulkid.web.auth.access import (
+    ApprovalPolicy,
+    Authors,
+    Principal,
+    RefusedError,
+    Role,
+    is_another_user,
+    with_authors,
+)
 from bulkid.web.auth.passwords import HASHER
 from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.throttle import RefusalLimit
@@ -254,7 +262,7 @@ class Console:
         upload = upload_preview.upload
         self._require_startable(upload, seen, principal, first=first, really=really)
         if upload.rest_of:
-            await self._require_deletions_allowed(upload.rest_of)
+            await self._allowed_deletions(upload.rest_of)
         _require_deletions_confirmed(deletions_of(seen, first), deletions)
         approves = self.policy.approves(principal, deletes=deletions_of(seen) > 0)
         options = replace(
@@ -379,17 +387,20 @@ class Console:
             )
         self.require_same_server(run, then=f"Resume it in a terminal: bulkid resume {run.run_id}")
 
-    async def _require_deletions_allowed(self, run_id: str) -> None:
-        """Raise UsageError where a run has accounts left to delete, and this console does not allow deletions."""
-        if self.options.allow_delete:
-            return
+    async def _allowed_deletions(self, run_id: str) -> int:
+        """Return how many accounts a run still has to delete.
+
+        Raises:
+            UsageError: It has some, and this console does not allow deletions.
+        """
         count = await in_thread(self.run_browser.pending_deletions, run_id)
-        if count:
+        if count and not self.options.allow_delete:
             raise UsageError(
                 f"Run {run_id} has {count_of(count, 'account')} left to delete, and this console does not allow "
                 "deletions: nothing was sent.",
                 hint=ALLOW_DELETIONS,
             )
+        return count
 
     def can_resume(self, line: runs.RunListItem, undone: Collection[str]) -> bool:
         """Whether this console can resume a run; ``undone`` are the ids of runs that were undone."""
@@ -406,12 +417,13 @@ class Console:
     async def resume(self, run: RunRecord, principal: Principal) -> Job | UploadPreview:
         """Resume an interrupted run, or return what is pending as a plan of its own, to be previewed and started.
 
-        A run is resumed where all that is pending was shown and, with ``require_approval``, approved.
+        A run is resumed where all that is pending was shown and, with ``require_approval``, approved. One that still
+        deletes accounts is resumed by an admin, or where another user has approved it.
         """
         self._require_resumable(run)
-        await self._require_deletions_allowed(run.run_id)
+        deletes = await self._allowed_deletions(run.run_id) > 0 and not principal.may(Role.ADMIN)
         unseen = await in_thread(runs.needs_confirmation, run, self.state_dir, self.context.database_url)
-        if self._resume_needs_preview(run, unseen=unseen):
+        if self._resume_needs_preview(run, unseen=unseen, deletes=deletes):
             return await self.rest_of(run, principal)
 
         async def work(context: runs.Context) -> runs.RunResult:
@@ -427,16 +439,17 @@ class Console:
     def has_unseen_rest(self, line: runs.RunListItem) -> bool:
         """Whether resuming a run leads to a preview, by its record alone; :meth:`resume` reads the journal."""
         left = int(line.run.counters.get("left_rows") or 0)
-        return self._resume_needs_preview(line.run, unseen=0 < line.counts[Status.PENDING] <= left)
+        unseen = 0 < line.counts[Status.PENDING] <= left
+        return self._resume_needs_preview(line.run, unseen=unseen, deletes=False)
 
-    def _resume_needs_preview(self, run: RunRecord, *, unseen: bool) -> bool:
+    def _resume_needs_preview(self, run: RunRecord, *, unseen: bool, deletes: bool) -> bool:
         approved = str(run.options.get("approved") or "")
-        return self.policy.resume_needs_preview(approved=approved, unseen=unseen)
+        return self.policy.resume_needs_preview(approved=approved, unseen=unseen, deletes=deletes)
 
     async def rest_of(self, run: RunRecord, principal: Principal) -> UploadPreview:
         """What is pending of a run, as a plan to be previewed and started. Its authors are those of the run."""
         self._require_resumable(run)
-        await self._require_deletions_allowed(run.run_id)
+        await self._allowed_deletions(run.run_id)
         line = await in_thread(self.run_browser.run, run.run_id)
         if not line.counts[Status.PENDING]:
             raise UsageError(f"Nothing of run {run.run_id} is pending: there is nothing to send.")

@@ -78,9 +78,13 @@ def test_a_plan_without_known_authors_is_approved_by_no_user() -> None:
 @pytest.mark.parametrize("required", [True, False])
 @pytest.mark.parametrize("approved", ["", "hash"])
 @pytest.mark.parametrize("unseen", [True, False])
-def test_a_run_goes_on_only_with_what_was_shown_and_approved(*, required: bool, approved: str, unseen: bool) -> None:
-    goes_on = not ApprovalPolicy(required).resume_needs_preview(approved=approved, unseen=unseen)
-    assert goes_on is (not unseen and (bool(approved) or not required))
+@pytest.mark.parametrize("deletes", [True, False])
+def test_a_run_goes_on_only_with_what_was_shown_and_approved(
+    *, required: bool, approved: str, unseen: bool, deletes: bool
+) -> None:
+    policy = ApprovalPolicy(required)
+    goes_on = not policy.resume_needs_preview(approved=approved, unseen=unseen, deletes=deletes)
+    assert goes_on is (not unseen and (bool(approved) or not (required or deletes)))
 
 
 # --- one user alone, over HTTP

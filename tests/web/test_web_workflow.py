@@ -27,6 +27,7 @@ from tests.support.web_console import (
     world,
 )
 from tests.support.web_programs import Program
+from tests.support.web_users import signed_in, team
 
 
 def _report(content: bytes) -> list[dict[str, str]]:
@@ -447,6 +448,34 @@ async def test_a_console_that_does_not_allow_deletions_sends_none_of_a_run_that_
             await console.browser.post(resume)
         await console.browser.run_ended(record.run_id)
         assert not console.sandbox.state.has_account_named("robot-0007")
+
+
+async def test_an_operator_resumes_a_run_that_deletes_after_a_preview_and_an_admin_at_once(tmp_path: Path) -> None:
+    source = tmp_path / "life.csv"
+    source.write_bytes(LIFE)
+    async with (
+        team(tmp_path, allow_delete=True) as console,
+        signed_in(console, "olaf") as olaf,
+        signed_in(console, "ada") as ada,
+    ):
+        begun = list[str]()
+        for _ in range(2):
+            stop = runs.Stop()
+            context = runs.Context(state_dir=console.console.state_dir, stop=stop, hooks=StopsOnceAgreed(stop))
+            await runs.run(source, console.console.target, console.console.options, context)
+            begun.append(runs.list_runs(console.console.state_dir)[0][0].run_id)
+
+        page = await olaf.post(f"/runs/{begun[0]}/resume")
+        assert page.url.endswith("/preview"), page.url
+        assert console.sandbox.state.has_account_named("robot-0007"), "nothing was sent"
+        rest = page.url.removeprefix(olaf.base).removesuffix("/preview")
+        assert "You entered" in (await olaf.start(rest, deletions="2")).text
+        await olaf.run_ended(run_id_of(await olaf.start(rest, deletions="1")))
+        assert not console.sandbox.state.has_account_named("robot-0007")
+
+        page = await ada.post(f"/runs/{begun[1]}/resume")
+        await ada.run_ended(begun[1])
+        assert page.url.endswith(f"/runs/{begun[1]}")
 
 
 async def test_deleted_accounts_are_created_again_with_and_without_the_rest_of_the_undo(tmp_path: Path) -> None:

@@ -129,11 +129,12 @@ class ApprovalPolicy:
         """Whether the start of a plan is an approval: if required, or if it ``deletes`` and the user is no admin."""
         return self.required or (deletes and not principal.may(Role.ADMIN))
 
-    def resume_needs_preview(self, *, approved: str, unseen: bool) -> bool:
+    def resume_needs_preview(self, *, approved: str, unseen: bool, deletes: bool) -> bool:
         """Whether the pending rows of a run must be previewed and started, instead of being sent by a resume.
 
         Args:
             approved: The hash of the plan that was approved for the run; empty where none was.
             unseen: Whether the preview of the run did not show these rows: the rest of a trial.
+            deletes: Whether they delete accounts, and the user who resumes the run is no admin.
         """
-        return unseen or (self.required and not approved)
+        return unseen or ((self.required or deletes) and not approved)
