@@ -291,6 +291,8 @@ def require_file(source: str | Path, *, name: str | None = None) -> None:
 
 def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, BinaryIO]:
     """Open a file, and say which kind of sheet its name says it is; the most fundamental error comes first."""
+    if not label.strip():  # as from a variable of a shell that is not set
+        raise SheetError("The name of the sheet is empty.", hint="Give a file, or - for CSV on standard input.")
     try:
         if follow_links or not os.path.lexists(path):  # otherwise opening looks for itself
             _refuse_special(special_kind(path), label)

@@ -29,6 +29,8 @@ def reported(folder: Path, *arguments: str) -> tuple[int, str]:
         (("check", "nope.xlsx"), "nope.xlsx does not exist."),
         (("check", "ok.csv/nope.csv"), "ok.csv/nope.csv does not exist."),
         (("run", "empty.csv"), "empty.csv is empty."),
+        (("run", ""), "The name of the sheet is empty."),
+        (("check", " "), "The name of the sheet is empty."),
         (("run", "folder"), "folder is a folder."),
         (("run", "--plan", "nope.json"), "nope.json does not exist."),
         (("run", "--plan", "nope.json", "--yes"), "nope.json does not exist."),
