@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from bulkid.redaction import register_secret
 
 _ADDRESS_BREAK: Final = re.compile(r"[\s,]+(?=[a-zA-Z][a-zA-Z0-9+.-]*://)|[\r\n]+")
+_ADDRESS_END: Final = re.compile(r"[\s,]+\Z")
 _SCHEME: Final = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
 _MIN_TOKEN: Final = 8
 """Parts of an address that are shorter are no tokens; to redact them would make log lines unreadable."""
@@ -66,7 +67,7 @@ def addresses_in(text: str) -> tuple[str, ...]:
     A line that begins with ``#`` is a comment.
     """
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    parts = (part.strip().rstrip(",") for part in _ADDRESS_BREAK.split("\n".join(lines)))
+    parts = (_ADDRESS_END.sub("", part.lstrip()) for part in _ADDRESS_BREAK.split("\n".join(lines)))
     return tuple(dict.fromkeys(part for part in parts if part))
 
 

@@ -1,7 +1,7 @@
 """Who is told: addresses are read from text, chosen by outcome, and never shown."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulkid.notify.recipients import Recipients, addresses_in, secrets_in
@@ -19,6 +19,7 @@ def test_addresses_are_found_whatever_stands_between_them(addresses: list[str], 
 
 
 @given(st.text())
+@example("0\t,")
 def test_no_text_is_too_strange_to_look_for_addresses_in(text: str) -> None:
     for address in addresses_in(text):
         assert address.strip() == address != ""
