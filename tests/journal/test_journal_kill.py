@@ -106,7 +106,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path) -> None:
     assert int(second) == 1000
     assert str(tmp_path) in message
     assert "full" in message
-    assert "then continue" in message
+    assert message.endswith(" Free some space.")
     assert "UPDATE" not in message
     with open_journal(tmp_path) as journal:
         assert [entry.number for entry in journal.iter_items(RUN, unsettled=True)] == list(range(settled, 1000))
