@@ -1,4 +1,4 @@
-"""The README's commands on a stock Debian: a root file system of ``debootstrap``, with Python's venv and nothing else.
+"""The README's commands on a stock Debian or Ubuntu: a root of ``debootstrap``, with Python's venv and nothing else.
 
 pip inside takes the settings of pip outside: its variables, its files and the files that these name.
 """
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import pytest
 from tests.support.bulkid_command import ROOT
 
 CHROOT = shutil.which("chroot") or "chroot"
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+SCRIPTS = Path(os.environ.get("DEBOOTSTRAP_DIR", "/usr/share/debootstrap")) / "scripts"
 PIP_FILES = ("/etc/pip.conf", "/etc/xdg/pip/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf")
 NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")
 PASSED_ON = ("PIP_", "HTTP_", "HTTPS_", "NO_PROXY", "SSL_CERT_FILE", "http_", "https_", "no_proxy")
@@ -32,13 +33,25 @@ A_PART_OF_DEV = "pytest pytest-asyncio pytest-timeout pytest-xdist hypothesis"
 A_PART_OF_THE_TESTS = "-n 0 tests/sheet/test_sheet_headers.py tests/config/test_config_values.py"
 
 
+@dataclass(frozen=True)
+class Distribution:
+    """Whose releases the commands are run on; ``components`` are the parts of its archive that have Python's venv."""
+
+    id: str
+    keyring: Path
+    components: str
+
+
+DEBIAN = Distribution("debian", Path("/usr/share/keyrings/debian-archive-keyring.gpg"), "main")
+UBUNTU = Distribution("ubuntu", Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg"), "main,universe")
+RELEASES = {"bookworm": DEBIAN, "trixie": DEBIAN, "noble": UBUNTU}
+
+
 def _obstacle() -> str:
     """Why there can be no such root here; empty if there can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "only root on Linux makes a root file system"
-    if shutil.which("debootstrap") is None:
-        return "debootstrap is not installed"
-    return "" if KEYRING.exists() else "the keyring of Debian's archive is not installed (debian-archive-keyring)"
+    return "" if shutil.which("debootstrap") else "debootstrap is not installed"
 
 
 pytestmark = [
@@ -49,11 +62,20 @@ pytestmark = [
 ]
 
 
-def _mirror() -> list[str]:
-    """The mirror that this Debian takes its packages from; nothing for that of debootstrap."""
-    if "\nID=debian\n" not in f"\n{Path('/etc/os-release').read_text('utf-8')}":
+def _need(distribution: Distribution, release: str) -> None:
+    """Skip the test where this system cannot make a root of the release: Debian 12 has no keys of Ubuntu's archive."""
+    if not distribution.keyring.exists():
+        pytest.skip(f"the keys of the archive are not installed ({distribution.keyring.stem})")
+    if not (SCRIPTS / release).exists():
+        pytest.skip(f"this debootstrap does not know {release}")
+
+
+def _mirror(distribution: Distribution) -> list[str]:
+    """The mirror that this system takes the distribution's packages from; nothing for that of debootstrap."""
+    if f"\nID={distribution.id}\n" not in f"\n{Path('/etc/os-release').read_text('utf-8')}":
         return []
-    for path in (Path("/etc/apt/sources.list"), *sorted(Path("/etc/apt/sources.list.d").glob("debian.*"))):
+    lists = sorted(Path("/etc/apt/sources.list.d").glob(f"{distribution.id}.*"))
+    for path in (Path("/etc/apt/sources.list"), *lists):
         for line in path.read_text("utf-8").splitlines() if path.exists() else ():
             words = [word for word in line.split() if not word.startswith(("[", "signed-by", "arch"))]
             if words[:1] in (["deb"], ["URIs:"]) and "security" not in line:
@@ -101,11 +123,14 @@ def folder() -> Iterator[Path]:
         yield Path(made)
 
 
-@pytest.mark.parametrize("release", ["bookworm", "trixie"])
-def test_the_readme_s_commands_work_on_a_stock_debian(folder: Path, release: str) -> None:
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_readme_s_commands_work_on_a_stock_system(folder: Path, release: str) -> None:
     """The first as it stands; of the second, whose packages would take minutes, a part of the packages and tests."""
+    distribution = RELEASES[release]
+    _need(distribution, release)
     root = folder / release
-    command = ["debootstrap", "--variant=minbase", "--include=python3,python3-venv", release, str(root), *_mirror()]
+    parts = ["--variant=minbase", f"--components={distribution.components}", "--include=python3,python3-venv"]
+    command = ["debootstrap", *parts, release, str(root), *_mirror(distribution)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if "mounted with noexec or nodev" in made.stderr + made.stdout:
         pytest.skip(f"no root file system can be in {folder}: it is mounted with noexec or nodev")
