@@ -74,6 +74,7 @@ class SendTask:
     on_forbidden: OnForbidden = OnForbidden.SCOPE_MAY_BE_MISSING
     number: int = 0  # in the order in which requests left
     request_refusals: int = 0  # replies 401 that were about this request
+    first_refused: int = 0  # the number under which it left when the first of them came
     attempts: int = 0
     spent_s: float = 0.0
     maybe_applied: bool = False
@@ -330,10 +331,20 @@ class Sender:
         send_task.attempts += 1
         send_task.request_refusals += 1
         if send_task.request_refusals < MAX_REQUEST_REFUSALS:
+            send_task.first_refused = send_task.number
             return REQUEUE
-        if send_task.request.method != "GET" and self._forbidden.refused(send_task.on_forbidden):
+        if self._every_write_is_refused(send_task):
             raise self._permission_denied("The server refuses every change, and lets this token read (401)", reply)
         return GIVE_UP
+
+    def _every_write_is_refused(self, send_task: SendTask) -> bool:
+        """Count a write that has failed with 401, unless the server took one that left after its first 401."""
+        if send_task.request.method == "GET":
+            return False
+        taken = self._last_accepted.get(send_task.request.method)
+        if taken is not None and taken.number > send_task.first_refused:
+            return False
+        return self._forbidden.refused(send_task.on_forbidden)
 
     async def _send_check_request(self, check: Request) -> None:
         """Send the check request, with retries, until it or another request shows what the refusals are about."""

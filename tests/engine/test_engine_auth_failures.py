@@ -317,6 +317,15 @@ async def test_where_every_write_is_answered_401_and_reads_are_not_the_run_ends_
     assert server.issued == 1
 
 
+@pytest.mark.parametrize("concurrency", [4, 16])
+async def test_writes_that_get_401_while_others_are_taken_do_not_end_the_run(concurrency: int) -> None:
+    refused = range(0, 300, 2)
+    server = Server(FakeClock(), refused=paths(*refused))
+    settled = await settle(server.engine(concurrency=concurrency), 300)
+    assert failed(settled) == dict.fromkeys(refused, ReplyKind.UNAUTHORIZED)
+    assert server.issued == 1
+
+
 async def test_a_write_of_another_kind_shows_nothing_about_this_one() -> None:
     group = Request("PUT", "api/Group/1", b"{}")
     server = Server(FakeClock(), forbidden={group.path})
