@@ -15,6 +15,7 @@ from bulkid.model import Reply, ReplyKind, Request
 MAX_REQUEST_REFUSALS: Final = 2  # replies 401 about the request, after which it has failed: it is sent again once
 FORBIDDEN_AT_FIRST: Final = 3  # replies 403 in a row before the server took a write of that kind: a scope is missing
 FORBIDDEN_IN_A_ROW: Final = 10  # the same once it took one: the permission was withdrawn
+REFUSED_IN_A_ROW: Final = 50  # writes in a row that failed with 401, while reads pass: no write would be taken
 ACCEPTED_KINDS: Final = frozenset({ReplyKind.OK, ReplyKind.FORBIDDEN})  # they show that the server takes the credential
 
 
@@ -62,7 +63,12 @@ class SuspectCredential:
 class ForbiddenWrites:
     """Judges replies 403 to writes, and counts writes that failed with 401."""
 
-    in_a_row: int = 0  # since the server last took a write; the caller sets it back
+    in_a_row: int = 0  # replies 403 since the server last took a write
+    refused_in_a_row: int = 0  # writes that failed with 401 since then
+
+    def taken(self) -> None:
+        """Learn that the server took a write."""
+        self.in_a_row = self.refused_in_a_row = 0
 
     def judge(
         self, request: Request, meaning: OnForbidden, credential: int, last_accepted: tuple[Request, int] | None
@@ -89,8 +95,8 @@ class ForbiddenWrites:
         """Count a write that has failed with 401 alone; return whether it is about all of them."""
         if meaning is OnForbidden.ABOUT_THE_REQUEST:
             return False
-        self.in_a_row += 1
-        return self.in_a_row >= FORBIDDEN_IN_A_ROW
+        self.refused_in_a_row += 1
+        return self.refused_in_a_row >= REFUSED_IN_A_ROW
 
 
 def _kind(request: Request) -> list[str]:

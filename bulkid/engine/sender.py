@@ -381,8 +381,8 @@ class Sender:
             send_task.spent_s += elapsed_s
             self._successes += 1
             self._last_accepted[send_task.request.method] = send_task
-            if self._forbidden.in_a_row and send_task.request.method != "GET":
-                self._forbidden.in_a_row = 0
+            if send_task.request.method != "GET":
+                self._forbidden.taken()
             return SETTLE
         seen = send_task.successes_seen
         if counts(kind, others_succeeded=seen is not None and self._successes > seen):

@@ -38,7 +38,15 @@ def test_an_account_that_is_always_refused_fails_alone(
         assert "only" in failed["error"]
 
 
-@pytest.mark.parametrize("names", [("robot-0001",), tuple(f"robot-{n:04d}" for n in range(1, 61, 2))])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("robot-0001",),
+        tuple(f"robot-{n:04d}" for n in range(1, 31)),
+        tuple(f"robot-{n:04d}" for n in range(1, 61, 2)),
+    ],
+    ids=["one", "the first half", "every second"],
+)
 def test_a_given_token_outlives_accounts_that_are_always_refused(names: Sequence[str], tmp_path: Path) -> None:
     renames(tmp_path, 60)
     with hosted(accounts=80, static_tokens=("given",), unauthorized=names) as host:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bulkid.engine.auth_failures import (
     FORBIDDEN_AT_FIRST,
     FORBIDDEN_IN_A_ROW,
+    REFUSED_IN_A_ROW,
     ForbiddenWrites,
     OnForbidden,
     SuspectCredential,
@@ -307,13 +308,15 @@ async def test_a_permission_that_is_withdrawn_ends_the_run_after_few_failures() 
 
 
 @pytest.mark.parametrize("first", [0, 100])
-async def test_where_every_write_is_answered_401_and_reads_are_not_the_run_ends_after_few_failures(first: int) -> None:
+async def test_where_every_write_is_answered_401_and_reads_are_not_the_run_ends_after_fifty_failures(
+    first: int,
+) -> None:
     server = Server(FakeClock(), refused=paths(*range(first, 300)))
     settled: list[Settled] = []
     with pytest.raises(PermissionDeniedError, match=r"refuses every change, and lets this token read \(401\): no good"):
         await server.engine(concurrency=1).run(chunks(puts(300)), settled.append, Stop())
     refused = [one for one in settled if one.reply.kind is ReplyKind.UNAUTHORIZED]
-    assert len(refused) == FORBIDDEN_IN_A_ROW - 1
+    assert len(refused) == REFUSED_IN_A_ROW - 1
     assert server.issued == 1
 
 
