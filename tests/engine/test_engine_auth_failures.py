@@ -320,7 +320,14 @@ async def test_where_every_write_is_answered_401_and_reads_are_not_the_run_ends_
     assert server.issued == 1
 
 
-@pytest.mark.parametrize("concurrency", [4, 16])
+async def test_a_write_that_the_server_takes_begins_the_count_of_refused_writes_anew() -> None:
+    refused = [number for number in range(2 * REFUSED_IN_A_ROW) if number != REFUSED_IN_A_ROW - 1]
+    server = Server(FakeClock(), refused=paths(*refused[:-1]))
+    settled = await settle(server.engine(concurrency=1), 2 * REFUSED_IN_A_ROW)
+    assert failed(settled) == dict.fromkeys(refused[:-1], ReplyKind.UNAUTHORIZED)
+
+
+@pytest.mark.parametrize("concurrency", [4, 16, 128])
 async def test_writes_that_get_401_while_others_are_taken_do_not_end_the_run(concurrency: int) -> None:
     refused = range(0, 300, 2)
     server = Server(FakeClock(), refused=paths(*refused))
