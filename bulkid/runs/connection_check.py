@@ -1,9 +1,11 @@
 """``doctor``: checks the connection step by step, and says what to do about each problem."""
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from bulkid.clock import iso_utc, local_time
@@ -11,6 +13,7 @@ from bulkid.errors import EXIT_CONNECTION, EXIT_USAGE, BulkidError
 from bulkid.extras import MissingExtraError, require_extra
 from bulkid.identity.client_assertion import read_client_assertion
 from bulkid.identity.endpoints import account_page, list_accounts, list_groups, parse_groups
+from bulkid.journal.errors import file_error
 from bulkid.journal.group_refusals import REMEMBERED_S, GroupRefusal
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import ReplyKind, Request
@@ -43,6 +46,9 @@ class Finding:
 ORGANIZATION: Final = "organisation"
 """The subject of the finding whose detail is the organisation's id."""
 
+LEAST_FREE_BYTES: Final = 20_000_000
+"""Free space below which a disk is a problem: what the state and the reports of 20,000 accounts take."""
+
 _LOGIN: Final = "login"
 _READ: Final = "read accounts"
 _WRITE: Final = "write accounts"
@@ -57,7 +63,8 @@ async def doctor(target: Target, options: RunOptions | None = None, context: Con
     options, context = options or RunOptions(), context or Context()
     async with AsyncExitStack() as stack:
         state, journal = await _state(stack, context)
-        findings = [state, *await _settings(target, context)]
+        folders = [options.report_dir] if context.database_url else [context.state_dir, options.report_dir]
+        findings = [state, *await in_thread(_full_disks, folders), *await _settings(target, context)]
         if journal is None or problems_of(findings):
             return findings
         try:
@@ -123,6 +130,23 @@ async def _state(stack: AsyncExitStack, context: Context) -> tuple[Finding, Jour
         return Finding(subject, ok=True, detail=await in_thread(_size, journal)), journal
     except BulkidError as error:
         return _problem(subject, error), None
+
+
+def _full_disks(folders: Iterable[Path]) -> list[Finding]:
+    """Name each disk, once, that has too little room for a run's state or its reports."""
+    findings: dict[int, Finding] = {}
+    for folder in map(Path.absolute, folders):
+        try:
+            existing = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+            free = shutil.disk_usage(existing).free
+            disk = existing.stat().st_dev
+        except OSError as error:
+            return [_problem("disk", file_error(error, folder))]
+        if free < LEAST_FREE_BYTES:
+            detail = f"{free / 1_000_000:.1f} MB are free on the disk of {folder}"
+            hint = "A run over 20,000 accounts takes 20 MB. Free some space, or choose a folder on another disk."
+            findings.setdefault(disk, Finding("disk", ok=False, detail=detail, hint=hint, exit_code=EXIT_USAGE))
+    return list(findings.values())
 
 
 def _problem(subject: str, error: BulkidError) -> Finding:

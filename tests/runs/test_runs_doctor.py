@@ -1,14 +1,64 @@
 """The doctor answers whatever the server says: never with an error of its own."""
 
+import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from aiohttp import web
 
 from bulkid import runs
 from bulkid.clock import local_time
+from bulkid.runs.connection_check import LEAST_FREE_BYTES
+
+
+class Usage(NamedTuple):
+    """What ``shutil.disk_usage`` answers."""
+
+    total: int
+    used: int
+    free: int
+
+
+def disk_with(free: int) -> Callable[[Path], Usage]:
+    return lambda _: Usage(10 * LEAST_FREE_BYTES, 10 * LEAST_FREE_BYTES - free, free)
+
+
+async def findings_about_disks(state_dir: Path, report_dir: Path) -> list[runs.Finding]:
+    target = runs.Target(url="", access_token="", organization_id="")  # a problem of its own: nothing is connected to
+    options, context = runs.RunOptions(report_dir=report_dir), runs.Context(state_dir=state_dir)
+    return [each for each in await runs.doctor(target, options, context) if each.subject == "disk"]
+
+
+async def test_a_disk_that_is_nearly_full_is_a_problem_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(12_340_000))
+    reports = tmp_path / "not" / "made" / "yet"
+    (found,) = await findings_about_disks(tmp_path / "state", reports)
+    assert found.ok is False
+    assert found.detail == f"12.3 MB are free on the disk of {tmp_path / 'state'}"
+    assert not reports.exists()
+
+
+async def test_a_disk_with_room_is_no_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", disk_with(LEAST_FREE_BYTES))
+    assert await findings_about_disks(tmp_path / "state", tmp_path / "reports") == []
+
+
+async def test_a_disk_that_cannot_be_examined_is_a_problem_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> Usage:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(shutil, "disk_usage", refuse)
+    (found,) = await findings_about_disks(tmp_path / "state", tmp_path / "reports")
+    assert found.ok is False
+    assert str(tmp_path / "state") in found.detail
 
 
 @pytest.mark.parametrize("answer", ["5", "[]", "{}", '"yes"', "null", ""])
