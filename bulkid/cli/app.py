@@ -1,5 +1,7 @@
 """The commands and their arguments. What they do is in :mod:`bulkid.cli.commands`, imported when one is called."""
 
+import copy
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -87,6 +89,17 @@ def _command(
         return command
 
     return declare
+
+
+@functools.cache
+def app_with(name: str) -> typer.Typer:
+    """Return the app with the command of this name alone, since to make all of them takes a while; else the whole."""
+    named = [each for each in app.registered_commands if each.name == name]
+    if not named:
+        return app
+    one = copy.copy(app)
+    one.registered_commands, one.registered_groups = named, []
+    return one
 
 
 def _version(value: bool) -> None:

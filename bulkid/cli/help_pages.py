@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from typer.core import TyperCommand, TyperGroup
+from bulkid.cli.plain_values import PlainCommand, PlainGroup
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Settings of the outermost group, which hands them on to all commands."""
@@ -19,7 +19,7 @@ _NAME_COLUMNS = 26
 _LONGEST_LIST = 10_000  # letters of the sentence beside a command: as many as it has
 
 
-class HelpfulCommand(TyperCommand):
+class HelpfulCommand(PlainCommand):
     """A command whose ``epilog`` holds its examples: lines of commands, and of comments that begin with ``#``."""
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ANN401 - click's
@@ -32,7 +32,7 @@ class HelpfulCommand(TyperCommand):
         _write_parameters(self, ctx, formatter)
 
 
-class HelpfulGroup(TyperGroup):
+class HelpfulGroup(PlainGroup):
     """A group of commands, whose ``epilog`` holds examples in the same form."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's, which typer does not name
@@ -48,7 +48,7 @@ class HelpfulGroup(TyperGroup):
         _write_parameters(self, ctx, formatter)
 
 
-def _write_top(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's
+def _write_top(command: PlainCommand | PlainGroup, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's
     command.format_usage(ctx, formatter)
     command.format_help_text(ctx, formatter)
     if command.epilog:
@@ -57,7 +57,7 @@ def _write_top(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> 
                 formatter.write(f"{'':{formatter.current_indent}}{line}\n")
 
 
-def _write_parameters(command: TyperCommand | TyperGroup, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's
+def _write_parameters(command: PlainCommand | PlainGroup, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - click's
     sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], _COMMON: []}
     for parameter in command.get_params(ctx):
         is_option = parameter.param_type_name == "option"

@@ -1,0 +1,85 @@
+"""What a command imports: the libraries that it needs, and no others, because their import is most of its start."""
+
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+RUN_BEGINS = """
+import sys
+import bulkid.runs
+from bulkid.errors import UsageError
+
+async def begin(*_arguments, **_options):
+    import bulkid.runs.commands
+    raise UsageError("begun")
+
+bulkid.runs.run = bulkid.runs.plan = begin
+"""
+"""The commands of the library end as they begin, with all imported that they import themselves."""
+
+COMMAND = """
+import sys
+from bulkid.cli import main
+try:
+    main()
+finally:
+    print("\\n" + " ".join(sys.modules))
+"""
+
+LIBRARIES = ("pydantic", "pandas", "aiohttp", "sqlalchemy", "typer", "rich", "structlog", "anyio")
+
+
+@cache
+def loaded(*arguments: str, stopped: bool = False) -> frozenset[str]:
+    """The modules that a command has imported when it ends, or as its run begins."""
+    done = subprocess.run(
+        [sys.executable, "-c", (RUN_BEGINS if stopped else "") + COMMAND, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    assert ("begun" in done.stderr) == stopped, done.stderr
+    return frozenset(done.stdout.splitlines()[-1].split())
+
+
+@pytest.fixture(scope="module")
+def sheet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("startup") / "s.csv"
+    path.write_bytes(b"name,display_name\nroby,R\n")
+    return str(path)
+
+
+def begun(command: str, sheet: str, *options: str) -> frozenset[str]:
+    """The modules as a command for a sheet begins its work."""
+    where = ("--url", "http://127.0.0.1:9/identity", "--report-dir", str(Path(sheet).parent / "reports"))
+    return loaded(command, sheet, *where, *options, stopped=True)
+
+
+@pytest.mark.parametrize("options", [("--quiet", "--yes"), ("--yes", "-vv", "--format", "csv", "--format", "jsonl")])
+def test_a_run_of_a_sheet_needs_no_pydantic(sheet: str, options: tuple[str, ...]) -> None:
+    modules = begun("run", sheet, *options)
+    assert {"aiohttp", "sqlalchemy", "bulkid.runs.commands"} <= modules
+    assert "pydantic" not in modules
+
+
+def test_neither_does_a_plan(sheet: str) -> None:
+    assert "pydantic" not in begun("plan", sheet)
+
+
+def test_a_check_needs_no_library_of_the_network_and_the_database(sheet: str) -> None:
+    modules = loaded("check", sheet)
+    assert not modules & {"pydantic", "aiohttp", "sqlalchemy", "pandas"}
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("run", "--help"), ("users", "add", "-h"), ()])
+def test_a_page_of_help_needs_the_parser_alone(arguments: tuple[str, ...]) -> None:
+    assert loaded(*arguments) & set(LIBRARIES) == {"typer"}
+
+
+def test_a_list_of_runs_needs_no_pydantic(tmp_path: Path) -> None:
+    assert "pydantic" not in loaded("--state-dir", str(tmp_path), "runs")
