@@ -5,6 +5,8 @@ Every line that is written has passed :func:`redact`. Tracebacks never show loca
 
 Until a program calls :func:`configure` (bulkid used as a library), :data:`log` writes to the standard library's logger
 ``bulkid``, which is silent by default. structlog by itself would print on standard output.
+
+structlog is imported for the first line that is written: most commands write none, and it takes longer than theirs.
 """
 
 import contextlib
@@ -12,19 +14,22 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Final, Literal, TextIO
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal, TextIO
 
 import orjson
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bulkid.clock import SystemClock
 from bulkid.redaction import redact_text, redact_value, register_secret
 from bulkid.text import printable, printable_line
 
-__all__ = ["EVENTS", "LogFormat", "configure", "log", "redact", "redact_text", "register_secret"]
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor, WrappedLogger
+
+__all__ = ["EVENTS", "LogFormat", "configure", "log", "redact", "redact_text", "register_secret", "run_context"]
 
 LogFormat = Literal["console", "json"]
 
@@ -78,8 +83,10 @@ EVENTS: Final[Mapping[str, str]] = {
 level; an event that cannot be shown keeps the level that it came with.)"""
 
 _THRESHOLDS: Final = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
+_LEVELS: Final = {"info": logging.INFO, "warning": logging.WARNING}
 _OWN_KEYS: Final = ("timestamp", "level", "event", "run_id")
 _MULTILINE: Final = frozenset({"exception", "stack"})
+_run_id: Final = ContextVar("run_id", default="")
 
 
 class _Output:
@@ -88,7 +95,16 @@ class _Output:
     def __init__(self) -> None:
         self.stream: TextIO = sys.stderr
         self.now: Callable[[], float] = SystemClock().now
+        self.threshold: int = logging.NOTSET
+        self.configure_structlog: Callable[[], None] | None = None  # called for the first line of the threshold
         self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Configure structlog, unless that was done, before a line is written."""
+        configure_structlog = self.configure_structlog  # another thread may be as far
+        if configure_structlog is not None:
+            configure_structlog()
+            self.configure_structlog = None
 
     def line(self, text: str) -> None:
         """Write one line. A log that cannot be written (closed pipe, full disk) must not end a run: it is dropped."""
@@ -114,7 +130,13 @@ class EventLog:
         self._log("warning", event, fields)
 
     def _log(self, level: str, event: str, fields: dict[str, object]) -> None:
-        if structlog.is_configured():
+        if _output.configure_structlog is not None:
+            if _LEVELS[level] < _output.threshold:
+                return
+            with contextlib.suppress(ImportError, OSError):  # too many files are open
+                _output.begin()
+        structlog = sys.modules.get("structlog")
+        if structlog is not None and structlog.is_configured():
             getattr(structlog.get_logger(), level)(event, **fields)
         else:
             getattr(_LIBRARY, level)("%s %s", event, fields)
@@ -134,7 +156,7 @@ def configure(
     verbosity: int,
     stream: TextIO,
 ) -> None:
-    """Set how and where to log. May be called again. The run's id is a context variable of structlog.
+    """Set how and where to log. May be called again.
 
     Args:
         format: ``console`` for people, ``json`` for one object per line.
@@ -142,7 +164,16 @@ def configure(
         stream: Where the lines go.
     """
     _output.stream = stream
-    threshold = _THRESHOLDS[max(-1, min(verbosity, 2))]
+    _output.threshold = _THRESHOLDS[max(-1, min(verbosity, 2))]
+    _output.configure_structlog = partial(_configure_structlog, format, _output.threshold, stream)
+    if _output.threshold <= logging.INFO or "structlog" in sys.modules:
+        _output.begin()
+    _route_libraries(max(_output.threshold, logging.WARNING))
+
+
+def _configure_structlog(format: LogFormat, threshold: int, stream: TextIO) -> None:  # noqa: A002 - as above
+    import structlog
+
     processors: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.StackInfoRenderer(),
@@ -157,10 +188,21 @@ def configure(
         logger_factory=lambda *_: _output,
         cache_logger_on_first_use=False,  # the class has the level, so a cached logger would keep it
     )
-    _route_libraries(max(threshold, logging.WARNING))
 
 
-def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+@contextlib.contextmanager
+def run_context(run_id: str) -> Iterator[None]:
+    """Give each line that is logged in this block, and in its tasks and threads, the id of the run."""
+    token, structlog = _run_id.set(run_id), sys.modules.get("structlog")
+    bound: Any = structlog.contextvars.bound_contextvars(run_id=run_id) if structlog else contextlib.nullcontext()
+    try:
+        with bound:  # for lines of a program that uses structlog itself
+            yield
+    finally:
+        _run_id.reset(token)
+
+
+def redact(_logger: "WrappedLogger", _method: str, event_dict: "EventDict") -> "EventDict":
     """Take every secret out of an event: keys, values, nested ones, tracebacks (structlog processor)."""
     try:
         return {redact_text(str(key)): redact_value(str(key), value) for key, value in event_dict.items()}
@@ -168,30 +210,32 @@ def redact(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> Event
         return {"event": "log.unprintable", "error_type": type(error).__name__}
 
 
-def _complete(_logger: WrappedLogger, method: str, event_dict: EventDict) -> EventDict:
+def _complete(_logger: "WrappedLogger", method: str, event_dict: "EventDict") -> "EventDict":
     """Add what every line has, in front."""
     stamp = datetime.fromtimestamp(_output.now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     own = {
         "timestamp": stamp,
         "level": method,
         "event": event_dict.get("event"),
-        "run_id": event_dict.get("run_id", ""),
+        "run_id": event_dict.get("run_id", _run_id.get()),
     }
     return {**own, **{key: value for key, value in event_dict.items() if key not in _OWN_KEYS}}
 
 
-def _json_line(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> str:
+def _json_line(_logger: "WrappedLogger", _method: str, event_dict: "EventDict") -> str:
     return orjson.dumps(event_dict).decode("utf-8")
 
 
-def _console(*, colours: bool) -> tuple[Processor, ...]:
+def _console(*, colours: bool) -> "tuple[Processor, ...]":
+    import structlog
+
     return (
         _printable,
         structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback),
     )
 
 
-def _printable(_logger: WrappedLogger, _method: str, event_dict: EventDict) -> EventDict:
+def _printable(_logger: "WrappedLogger", _method: str, event_dict: "EventDict") -> "EventDict":
     """Show control characters instead of having the terminal obey them; a server's error text may hold any."""
     return {str(_format_value(key, key)): _format_value(key, value) for key, value in event_dict.items()}
 
@@ -217,6 +261,9 @@ class _LibraryHandler(logging.Handler):
             level = "critical" if record.levelno >= logging.CRITICAL else logging.getLevelName(record.levelno).lower()
             method = level if level in {"warning", "error", "critical"} else "warning"
             fields = {"library": record.name, "message": message, "exc_info": record.exc_info}
+            import structlog
+
+            _output.begin()
             getattr(structlog.get_logger(), method)("library.message", **fields)
 
 

@@ -71,7 +71,7 @@ def allow_any_character() -> None:
 
 def print_error(error: BulkidError | None) -> None:
     """Print an error and its hint on standard error, without secrets; nothing for None."""
-    from bulkid.logs import redact_text
+    from bulkid.redaction import redact_text
 
     if error is None:
         return

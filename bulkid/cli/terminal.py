@@ -260,7 +260,8 @@ def _password_of(url: str) -> str:
 
 def use_logs(settings: Settings) -> None:
     """Send logs to standard error in the form and detail that the settings ask for."""
-    from bulkid.logs import configure, register_secret
+    from bulkid.logs import configure
+    from bulkid.redaction import register_secret
 
     for secret in (settings.client_secret, settings.access_token, settings.database_url):
         if secret:

@@ -61,10 +61,13 @@ def begun(command: str, sheet: str, *options: str) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("options", [("--quiet", "--yes"), ("--yes", "-vv", "--format", "csv", "--format", "jsonl")])
-def test_a_run_of_a_sheet_needs_no_pydantic(sheet: str, options: tuple[str, ...]) -> None:
+def test_a_run_of_a_sheet_needs_no_pydantic_and_structlog_for_its_lines_alone(
+    sheet: str, options: tuple[str, ...]
+) -> None:
     modules = begun("run", sheet, *options)
     assert {"aiohttp", "sqlalchemy", "bulkid.runs.commands"} <= modules
     assert "pydantic" not in modules
+    assert ("structlog" in modules) == ("-vv" in options)
 
 
 def test_neither_does_a_plan(sheet: str) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio
-import structlog
 
 from bulkid.consume import consume
 from bulkid.errors import (
@@ -23,7 +22,7 @@ from bulkid.errors import (
     UsageError,
 )
 from bulkid.journal.store import ASKING, Journal
-from bulkid.logs import log
+from bulkid.logs import log, run_context
 from bulkid.model import Action, Change, RowError, RunItem, RunRecord, RunStatus, Status
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan
@@ -92,7 +91,7 @@ class Execution:
             DeclinedError: The user did not agree to the plan. The caller removes a new run, and leaves a resumed
                 one as it was.
         """
-        with structlog.contextvars.bound_contextvars(run_id=self.record.run_id):
+        with run_context(self.record.run_id):
             return await self._perform(run_input)
 
     async def _perform(self, run_input: RunInput | None) -> RunResult:
