@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -51,6 +51,18 @@ _ERROR_STARTS = frozenset("#Ee")
 _LIBRE_OFFICE_ERROR = re.compile(r"err:5\d\d", re.IGNORECASE)
 # What Excel makes of a long number, on screen and in a CSV: the digits are lost.
 _SCIENTIFIC = re.compile(r"-?\d(?:[.,]\d+)?E\+\d{2,3}")
+_BAR = "\xa6"  # a broken bar, which hardly any cell holds
+_MARKS = (
+    (" ", f"{_BAR} "),
+    (" ", f" {_BAR}"),
+    ("!", f"{_BAR}!"),
+    ("#", f"{_BAR}#"),
+    (":", "r:5"),
+    (":", "R:5"),
+    ("+", "E+"),
+)
+"""What cells between bars hold that have blanks at their ends, or are ``!clear``, an error or a rounded number; before
+each a character of it that few cells hold, which is faster to look for."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SEPARATORS = re.compile(r"[;,|\r\n]")
 _ITEM = re.compile(r'[ \t\xa0]*(?:"((?:[^"]|"")*)"([^;,|\r\n]*)|([^;,|\r\n]*))(?:[;,|\r\n]|\Z)')
@@ -142,6 +154,17 @@ def text_problem(text: str) -> Problem | None:
             f"The text has {len(text)} characters, more than the {MAX_TEXT} that a name can have: shorten it.",
         )
     return None
+
+
+def are_plain(cells: Sequence[str]) -> bool:
+    """Whether each of these cells is blank, or trimmed and free of problems, and none is :data:`CLEAR`.
+
+    It looks at all cells together, in a tenth of the time; so it may also say no where a closer look finds nothing.
+    """
+    joined = f"{_BAR}{_BAR.join(cells)}{_BAR}"
+    if any(rare in joined and mark in joined for rare, mark in _MARKS):
+        return False
+    return joined.isprintable() and max(map(len, cells)) <= MAX_TEXT
 
 
 def parse_list(cell: str, known: KnownItems | None = None) -> ListCell:

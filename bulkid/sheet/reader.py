@@ -63,11 +63,8 @@ class Sheet(AbstractContextManager["Sheet"]):
         count = 0
         with closing(self._raw(max(1, size))) as chunks:
             for chunk in chunks:
-                rows = [
-                    parser.parse(number, cells)
-                    for number, cells in enumerate(chunk, count + 1)
-                    if number > self._header_row and not blank(cells)
-                ]
+                above = max(0, self._header_row - count)  # records of this chunk down to the header
+                rows = parser.parse_all(count + above + 1, chunk[above:])
                 count += len(chunk)
                 if rows:
                     yield rows

@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
+from itertools import repeat
 from typing import Any, Final, TypeAlias
 
 from bulkid.model import EVERYONE, Action, RowError, RowRequest, SheetRow
-from bulkid.resources import ACTION_COLUMN, MEMBERSHIP_COLUMNS, current
+from bulkid.resources import ACTION_COLUMN, MEMBERSHIP_COLUMNS, Field, current
 from bulkid.sheet.cells import (
     CLEAR,
     EMPTY_LIST,
     KnownItems,
     ListCell,
     Problem,
+    are_plain,
     is_clear,
     parse_list,
     text_problem,
@@ -22,7 +24,11 @@ from bulkid.sheet.headers import column_label
 from bulkid.text import fold, listing, quote
 
 _CACHED_LISTS = 4096  # distinct list cells remembered; a sheet repeats a few dozen, an adversary's must not pile up
+_NO_IDS = frozenset({".", ".."})
+_BLOCK = 100  # rows parsed together, where none of them is special
 
+_Lists: TypeAlias = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...] | None]
+"""The groups that a row adds and removes, and those that it asks for exactly."""
 
 _UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
 _ACTIONS: Mapping[str, Action] = {"": Action.UPDATE, **{action.value: action for action in Action}}
@@ -87,8 +93,102 @@ class RowParser:
         self._action = at.get(ACTION_COLUMN, -1)
         self._partition = at.get("partition_global_id", -1)
         self._fields = tuple((field, at.get(field.key, -1)) for field in resource.fields)
+        field_columns = [column for _, column in self._fields]
+        self._texts = tuple(column for column in (self._id, self._name, self._partition, *field_columns) if column >= 0)
+        self._changes = tuple(
+            column for column in sorted([*field_columns, self._add, self._remove, self._exact]) if column >= 0
+        )
+        self._checks = tuple(
+            (field.check, column)
+            for field, column in self._fields
+            if column >= 0 and type(field).check is not Field.check
+        )
         self._lists: dict[str, ListCell] = {}
         self._list_items: KnownItems = {}
+        self._known_lists: dict[tuple[str, str, str], _Lists] = {}
+
+    def parse_all(self, first: int, records: Sequence[tuple[str, ...]]) -> list[SheetRow]:
+        """Parse records that follow one another as :meth:`parse` does; leave out those that are blank.
+
+        Args:
+            first: The row number of the first record.
+            records: The cells of each row.
+        """
+        rows: list[SheetRow] = []
+        for start in range(0, len(records), _BLOCK):
+            block = records[start : start + _BLOCK]
+            rows += self._plain_rows(first + start, block) or [
+                self.parse(row, cells) for row, cells in enumerate(block, first + start) if not blank(cells)
+            ]
+        return rows
+
+    def _plain_rows(self, first: int, records: Sequence[tuple[str, ...]]) -> list[SheetRow]:
+        """Parse records column by column; give none at all where one may be blank or have an error."""
+        found: Found = []
+        if set(map(len, records)) != {self._width}:
+            records = [self._fit(cells, found) for cells in records]
+            if found:
+                return []
+        size = len(records)
+        blanks = ("",) * size
+        columns = [*zip(*records, strict=True), blanks]  # the last one for columns that are not there
+        for column in self._texts:
+            if not are_plain(columns[column]):
+                columns[column] = tuple(map(trim, columns[column]))
+                if not are_plain(columns[column]):
+                    return []
+        ids, names, headers = columns[self._id], columns[self._name], self._headers
+        if (
+            not all(account_id or name for account_id, name in zip(ids, names, strict=True))
+            or not _NO_IDS.isdisjoint(ids)
+            or headers[self._texts[0]] in columns[self._texts[0]]  # a row may repeat the header
+            or any(check(text) for check, column in self._checks for text in columns[column] if text)
+        ):
+            return []
+        lists, actions = self._plain_lists(records, columns), self._plain_actions(columns)
+        if not lists or not actions:
+            return []
+        values, partitions = self._plain_values(columns), columns[self._partition]
+        numbers = range(first, first + size)
+        requests = zip(numbers, ids, names, values, *zip(*lists, strict=True), partitions, actions, strict=True)
+        rows = zip(numbers, records, map(RowRequest._make, requests), repeat((), size), blanks, blanks, strict=True)
+        return list(map(SheetRow._make, rows))
+
+    def _plain_lists(self, records: Sequence[tuple[str, ...]], columns: Sequence[Sequence[str]]) -> list[_Lists]:
+        """Give the lists of rows; none at all where one has an error."""
+        cells = list(zip(columns[self._add], columns[self._remove], columns[self._exact], strict=True))
+        known = self._known_lists
+        if len(known) >= _CACHED_LISTS:
+            known.clear()
+        found: Found = []
+        for different, record in zip(cells, records, strict=True):
+            if different not in known:
+                add, remove, exact = self._read_lists(record, found)
+                self._check_lists(add, remove, exact, record, found)
+                if found:
+                    return []
+                known[different] = add.items, remove.items, None if exact is EMPTY_LIST else exact.items
+        return [known[each] for each in cells]
+
+    def _plain_actions(self, columns: Sequence[Sequence[str]]) -> Sequence[Action]:
+        """Give the actions of rows; none at all where one is unknown, or may not go with the other cells."""
+        cells = columns[self._action]
+        if not any(cells):
+            return (_UPDATE,) * len(cells)
+        known = {cell: _ACTIONS.get(fold(trim(cell))) for cell in set(cells)}
+        found = [action for action in map(known.get, cells) if action is not None]
+        if (
+            len(found) < len(cells)
+            or (Action.CREATE in found and not all(columns[self._name]))
+            or (Action.DELETE in found and any(any(columns[column]) for column in self._changes))
+        ):
+            return ()
+        return found
+
+    def _plain_values(self, columns: Sequence[Sequence[str]]) -> list[tuple[str | None, ...]]:
+        nothing = self._resource.nothing
+        texts = [[text or None for text in columns[column]] for _, column in self._fields]
+        return [values if any(values) else nothing for values in zip(*texts, strict=True)]
 
     def parse(self, row: int, cells: Sequence[str]) -> SheetRow:
         """Give a row, by its number in a spreadsheet, with its request or all of its errors; never raises.
@@ -105,19 +205,14 @@ class RowParser:
         name = self._text(fitted, self._name, found)
         partition = self._text(fitted, self._partition, found)
         values = self._values(fitted, found)
-        add = self._list(fitted, self._add, found)
-        remove = self._list(fitted, self._remove, found)
-        exact = self._list(fitted, self._exact, found)
+        add, remove, exact = self._read_lists(fitted, found)
         if not (account_id or name):
             columns = [column_label(self._headers, column) for column in (self._id, self._name) if column >= 0]
             message = f"The row does not say which account it is for: fill in {' or '.join(columns)}, or empty the row."
             found.append((-1, Problem("missing_account", message)))
-        elif account_id in {".", ".."}:
+        elif account_id in _NO_IDS:
             found.append((self._id, Problem("bad_id", "This is not an id: enter the account's id or name.")))
-        if add is not EMPTY_LIST or remove is not EMPTY_LIST:
-            self._check_changes(add, remove, found)
-            if exact is not EMPTY_LIST:
-                found.append((self._exact, self._exact_and_changes(fitted)))
+        self._check_lists(add, remove, exact, fitted, found)
         action = _UPDATE
         if self._action >= 0:
             action = self._read_action(fitted, found)
@@ -190,7 +285,12 @@ class RowParser:
             values[number] = text
         return self._resource.nothing if values is None else tuple(values)
 
-    def _list(self, cells: tuple[str, ...], column: int, found: Found) -> ListCell:
+    def _read_lists(self, cells: Sequence[str], found: Found) -> tuple[ListCell, ListCell, ListCell]:
+        add = self._list(cells, self._add, found)
+        remove = self._list(cells, self._remove, found)
+        return add, remove, self._list(cells, self._exact, found)
+
+    def _list(self, cells: Sequence[str], column: int, found: Found) -> ListCell:
         if column < 0:
             return EMPTY_LIST
         cell = cells[column]
@@ -235,6 +335,15 @@ class RowParser:
             )
             found.append((filled[0], Problem("delete_with_changes", message)))
 
+    def _check_lists(
+        self, add: ListCell, remove: ListCell, exact: ListCell, cells: Sequence[str], found: Found
+    ) -> None:
+        if add is EMPTY_LIST and remove is EMPTY_LIST:
+            return
+        self._check_changes(add, remove, found)
+        if exact is not EMPTY_LIST:
+            found.append((self._exact, self._exact_and_changes(cells)))
+
     def _check_changes(self, add: ListCell, remove: ListCell, found: Found) -> None:
         for column, parsed in ((self._add, add), (self._remove, remove)):
             if parsed.clear:
@@ -253,7 +362,7 @@ class RowParser:
             message = f"The row both adds and removes {both}: decide for one of the two."
             found.append((self._remove, Problem("add_and_remove", message)))
 
-    def _exact_and_changes(self, cells: tuple[str, ...]) -> Problem:
+    def _exact_and_changes(self, cells: Sequence[str]) -> Problem:
         others = [
             column_label(self._headers, column)
             for column in (self._add, self._remove)
