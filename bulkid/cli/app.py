@@ -131,9 +131,12 @@ def check(
     settings: Load,
 ) -> int:
     """Read the sheet offline and name every invalid row. No network."""
-    from bulkid.cli import commands, jobs
+    from bulkid.cli import commands
+    from bulkid.cli.sources import are_jobs
 
-    if jobs.are_jobs([source]):
+    if are_jobs([source]):
+        from bulkid.cli import jobs
+
         return jobs.check(source, settings, json=json, show_all=show_all)
     return commands.check(source, settings(None), json=json, show_all=show_all)
 
@@ -159,9 +162,12 @@ def plan(
     The changes of each account, the requests that they take, and how long that is at the quota. Changes nothing.
     Takes the options of run; those that are about sending and about reports have no effect.
     """
-    from bulkid.cli import commands, jobs
+    from bulkid.cli import commands
+    from bulkid.cli.sources import are_jobs
 
-    if jobs.are_jobs([source]):
+    if are_jobs([source]):
+        from bulkid.cli import jobs
+
         return jobs.plan(source, settings, to=out, show_all=show_all, tells_changes=exit_code)
     return commands.plan(source, settings(None), to=out, show_all=show_all, tells_changes=exit_code)
 
@@ -177,16 +183,19 @@ def run(
     settings: Load,
 ) -> int:
     """Plan, confirm, apply, verify, report."""
-    from bulkid.cli import commands, jobs
+    from bulkid.cli import run_commands
+    from bulkid.cli.sources import are_jobs
 
     if bool(sources) is bool(plan):
         both = "give either SOURCE or --plan FILE, not both."
         raise typer.BadParameter(both if sources else "give SOURCE, or --plan FILE.")
     if not sources:
-        return commands.run_plan(plan, settings(None), show_all=show_all)
-    if jobs.are_jobs(sources):
+        return run_commands.run_plan(plan, settings(None), show_all=show_all)
+    if are_jobs(sources):
+        from bulkid.cli import jobs
+
         return jobs.run(sources, settings, show_all=show_all)
-    return commands.run(sources[0], settings(None), show_all=show_all)
+    return run_commands.run(sources[0], settings(None), show_all=show_all)
 
 
 @_command("resume")
@@ -210,9 +219,11 @@ def resume(
     settings: Settings,
 ) -> int:
     """Finish an interrupted run."""
-    from bulkid.cli import commands
+    from bulkid.cli import run_commands
 
-    return commands.resume(run, settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid, show_all=show_all)
+    return run_commands.resume(
+        run, settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid, show_all=show_all
+    )
 
 
 @_command("undo", short_help="Undo the changes of a run, except on accounts that have changed since.")
@@ -232,9 +243,9 @@ def undo(
     run created is deleted with --allow-delete, if it is as the run left it and has never logged in. An undo is itself
     a run: it can be resumed, and undone.
     """
-    from bulkid.cli import commands
+    from bulkid.cli import run_commands
 
-    return commands.undo(run, settings, recreate=recreate, show_all=show_all)
+    return run_commands.undo(run, settings, recreate=recreate, show_all=show_all)
 
 
 @_command("runs")

@@ -1,15 +1,14 @@
 """The commands: each calls :mod:`bulkid.runs` with its settings, prints the result and returns the exit code.
 
-Errors are raised as ``BulkidError``; :mod:`bulkid.cli.error_handling` prints them.
+Those that send are in :mod:`bulkid.cli.run_commands`. Errors are raised as ``BulkidError``;
+:mod:`bulkid.cli.error_handling` prints them.
 """
 
 import os
-import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
@@ -22,42 +21,29 @@ from bulkid.cli.library_options import (
     open_session,
     open_target,
     recipients_of,
-    schedule_of,
     sheet_options_of,
 )
 from bulkid.cli.listings import print_findings, print_runs, sandbox_lines
 from bulkid.cli.plan_view import print_plan
-from bulkid.cli.row_errors import LISTED_WITH_ALL, print_check, print_row_error_count, print_row_errors
+from bulkid.cli.row_errors import LISTED_WITH_ALL, print_check, print_row_errors
 from bulkid.cli.signals import pending_signals, run_event_loop, stopping
-from bulkid.cli.stdio import is_interactive, print_json
+from bulkid.cli.sources import errors_as_json, open_source, require_source
+from bulkid.cli.stdio import print_json
 from bulkid.cli.terminal import use_logs
 from bulkid.config.resolve import parse_age, unknown_variables
 from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
-from bulkid.errors import (
-    EXIT_CHANGES,
-    EXIT_INTERRUPTED,
-    EXIT_OK,
-    EXIT_USAGE,
-    DeclinedError,
-    LockedError,
-    SheetError,
-    StateError,
-    UsageError,
-)
+from bulkid.errors import EXIT_CHANGES, EXIT_OK, EXIT_USAGE, UsageError
 from bulkid.model import Action
-from bulkid.sheet import require_file
 from bulkid.text import count_of
 
 if TYPE_CHECKING:
     from bulkid.sandbox.options import SandboxOptions
 
-STANDARD_INPUT = "-"
-
 
 def check(source: str, settings: Settings, *, json: bool, show_all: bool = False) -> int:
     """Read the sheet offline and name every invalid row; exit code 0 or 2."""
-    with _errors_as_json("check", wanted=json):
+    with errors_as_json("check", wanted=json):
         result = check_sheet(source, settings, json=json, show_all=show_all)
     if json:
         print_json(result.summary)
@@ -67,7 +53,8 @@ def check(source: str, settings: Settings, *, json: bool, show_all: bool = False
 def check_sheet(source: str, settings: Settings, *, json: bool, show_all: bool) -> library.CheckResult:
     """Read one sheet offline and print its errors, on standard error where JSON is wanted."""
     out, err = render.console(stderr=False), render.console(stderr=True)
-    opened, name = _source(source)
+    require_source(source)
+    opened, name = open_source(source)
     options = sheet_options_of(settings)
     with pending_signals.raising():
         result = library.check(opened, options, name=name)
@@ -84,7 +71,7 @@ def check_sheet(source: str, settings: Settings, *, json: bool, show_all: bool) 
 def plan(source: str, settings: Settings, *, to: str = "", show_all: bool = False, tells_changes: bool = False) -> int:
     """Show what a run would do; and write it to a file, where one is named."""
     use_logs(settings)
-    with _errors_as_json("plan", wanted=settings.json):
+    with errors_as_json("plan", wanted=settings.json):
         result = plan_sheet(source, settings, to=to, show_all=show_all)
     if settings.json:
         print_json(result.summary)
@@ -100,7 +87,8 @@ def plan_exit_code(code: int, results: Iterable[library.PlanResult], *, tells_ch
 def plan_sheet(source: str, settings: Settings, *, to: str = "", show_all: bool = False) -> library.PlanResult:
     """Show what a run of one sheet would do, on standard error where JSON is wanted; and write it to a file."""
     out, err = render.console(stderr=False), render.console(stderr=True)
-    opened, name = _source(source)
+    require_source(source)
+    opened, name = open_source(source)
     if to:
         library.require_folder_of(Path(to))
 
@@ -140,106 +128,6 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
     if not settings.quiet:
         then = "" if is_document else f" Apply it: bulkid run --plan {written}"
         render.print_notes(render.console(stderr=True), [f"The plan is in {written}.{then}"])
-
-
-def run(source: str, settings: Settings, *, show_all: bool = False) -> int:
-    """Plan, confirm, apply, verify, report."""
-    if not settings.yes and (source == STANDARD_INPUT or not is_interactive()):
-        with _errors_as_json("run", wanted=settings.json):
-            _require_source(source)
-        raise _no_terminal("Look at it with `bulkid plan`, and run with --yes.")
-    opened, name = _opened(source)
-    return _run(partial(library.run, opened, name=name), settings, show_all=show_all)
-
-
-def _no_terminal(hint: str) -> UsageError:
-    message = "bulkid cannot ask for confirmation here, because there is no terminal: nothing was sent."
-    return UsageError(message, hint=hint)
-
-
-def run_plan(path: str, settings: Settings, *, show_all: bool = False) -> int:
-    """Apply a plan file."""
-    if not settings.yes and not is_interactive():
-        with _errors_as_json("run", wanted=settings.json):
-            library.require_plan_file(Path(path))
-        raise _no_terminal(f"Apply it without being asked: bulkid run --plan {path} --yes")
-    return _run(partial(library.run_plan, Path(path)), settings, show_all=show_all)
-
-
-def undo(text: str, settings: Settings, *, recreate: bool = False, show_all: bool = False) -> int:
-    """Put back what a run changed; with ``recreate`` create the accounts again that it deleted."""
-    record = library.find_run(text, settings.state_dir, database_url_of(settings))
-    if not settings.yes and not is_interactive():
-        options = " --recreate" * recreate
-        raise _no_terminal(f"Undo it without being asked: bulkid undo {text}{options} --yes")
-    use_sandbox = settings.sandbox or bool(record.options.get("sandbox"))
-    return _run(partial(library.undo, text, recreate=recreate), settings, use_sandbox=use_sandbox, show_all=show_all)
-
-
-def resume(
-    text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_invalid: bool, show_all: bool = False
-) -> int:
-    """Finish an interrupted run."""
-    record = library.find_resumable_run(text, settings.state_dir, database_url_of(settings), skip_invalid=skip_invalid)
-    # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
-    ask = not yes and library.needs_confirmation(record, settings.state_dir, database_url_of(settings))
-    if ask and not is_interactive():
-        planned = record.phase == "planned"
-        what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
-        raise UsageError(
-            f"Run {record.run_id} {what}, and bulkid cannot ask for confirmation here, because there is no terminal.",
-            hint=f"Continue with: bulkid resume {record.run_id} --yes",
-        )
-
-    def begin(
-        target: library.Target, _options: library.RunOptions, context: library.Context
-    ) -> Awaitable[library.RunResult]:
-        return library.resume(record.run_id, target, context, skip_invalid=skip_invalid or None, yes_really=yes_really)
-
-    return _run(
-        begin,
-        settings,
-        ask=ask,
-        show_all=show_all,
-        use_sandbox=bool(record.options.get("sandbox")),
-        exit_code_outside_schedule=EXIT_INTERRUPTED,  # it is still pending
-    )
-
-
-def _run(
-    begin: Callable[[library.Target, library.RunOptions, library.Context], Awaitable[library.RunResult]],
-    settings: Settings,
-    *,
-    ask: bool | None = None,
-    show_all: bool = False,
-    use_sandbox: bool | None = None,
-    exit_code_outside_schedule: int = EXIT_OK,
-) -> int:
-    """Run something within its schedule, show its progress and print the result.
-
-    ``ask`` None asks unless the settings say yes; ``use_sandbox`` None follows the settings. The command exits with
-    ``exit_code_outside_schedule`` where the schedule does not allow a start.
-    """
-    ask = not settings.yes if ask is None else ask
-
-    async def work() -> library.RunResult | None:
-        async with (
-            open_session(settings, ask=ask, show_all=show_all, use_sandbox=use_sandbox) as (target, options, context),
-            library.within_schedule(schedule_of(settings), context) as in_schedule,
-        ):
-            return await begin(target, options, context) if in_schedule else None
-
-    use_logs(settings)
-    with _errors_as_json("run", wanted=settings.json):
-        result = run_event_loop(work)
-    if result is None:  # the schedule did not allow a start
-        if settings.json:
-            print_json(library.combined_summary([]))
-        return exit_code_outside_schedule
-    if settings.json:
-        print_json(result.summary)
-    show_run(result, settings, errors_shown=ask and settings.skip_invalid)  # the question stood under them
-    return result.exit_code
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:
@@ -428,46 +316,3 @@ async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, por
             await stop.wait()
         finally:
             await sandbox.stop()
-
-
-def show_run(result: library.RunResult, settings: Settings, *, errors_shown: bool = False) -> None:
-    """Print the result of a run: its invalid rows, its counts (unless JSON is wanted), and the error that ended it.
-
-    ``errors_shown`` says that the user has seen the errors of the rows: then only their number is printed.
-    """
-    err = render.console(stderr=True)
-    if not settings.quiet:
-        (print_row_error_count if errors_shown else print_row_errors)(err, result.run.source, result.row_errors)
-    render.print_notes(err, result.notes)
-    if not (settings.json or settings.quiet):
-        render.print_result(render.console(stderr=False), result, verbose=settings.verbose > 0)
-    print_error(result.error)
-
-
-@contextmanager
-def _errors_as_json(command: str, *, wanted: bool) -> Iterator[None]:
-    """Print the one object that ``--json`` promises also when not a row could be read; usage errors aside."""
-    try:
-        yield
-    except (SheetError, StateError, LockedError, DeclinedError):
-        if wanted:
-            print_json(library.nothing_summary(command))
-        raise
-
-
-def _source(source: str) -> tuple[str | BinaryIO, str | None]:
-    """Take a SOURCE as the library does; an error of the file itself comes before all others."""
-    _require_source(source)
-    return _opened(source)
-
-
-def _require_source(source: str) -> None:
-    if source != STANDARD_INPUT:
-        require_file(source)
-
-
-def _opened(source: str) -> tuple[str | BinaryIO, str | None]:
-    if source == STANDARD_INPUT:
-        # without its buffer: a thread that waits in it would keep the process from ending
-        return getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), "standard input"
-    return source, None

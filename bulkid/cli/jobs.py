@@ -10,34 +10,23 @@ from typing import Any
 
 from bulkid import runs as library
 from bulkid.cli import render
-from bulkid.cli.commands import STANDARD_INPUT, check_sheet, plan_exit_code, plan_sheet, show_run
+from bulkid.cli.commands import check_sheet, plan_exit_code, plan_sheet
 from bulkid.cli.error_handling import print_error
 from bulkid.cli.library_options import context_of, open_session, open_target, schedule_of
 from bulkid.cli.options import Load
+from bulkid.cli.progress_display import progress_bar
+from bulkid.cli.run_commands import show_run
 from bulkid.cli.signals import run_event_loop, stopping
 from bulkid.cli.stdio import is_interactive, print_json
-from bulkid.cli.terminal import TerminalHooks, progress_bar, show_progress, use_logs
+from bulkid.cli.terminal import TerminalHooks, show_progress, use_logs
 from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
-from bulkid.jobfile.read import JobFile, is_job_file, read_job
+from bulkid.jobfile.read import JobFile, read_job
 from bulkid.sheet import require_file
 
 MAX_NAME_WIDTH = 24
 """Letters of a job's name that are shown beside its progress."""
-
-
-def are_jobs(sources: Sequence[str]) -> bool:
-    """Whether the sources of a command are job files; it takes either those, or one sheet."""
-    jobs = [source for source in sources if is_job_file(source)]
-    if len(sources) > 1 and len(jobs) < len(sources):
-        other = next(source for source in sources if not is_job_file(source))
-        shown = "standard input" if other == STANDARD_INPUT else other
-        raise UsageError(
-            f"Several sources must all be job files (.toml), and {shown} is none.",
-            hint="Give one sheet, or one or more job files.",
-        )
-    return bool(jobs)
 
 
 def schema() -> int:

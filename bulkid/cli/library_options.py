@@ -10,7 +10,6 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bulkid import runs as library
-from bulkid.cli import render
 from bulkid.cli.signals import stopping
 from bulkid.cli.terminal import TerminalHooks
 from bulkid.config.parse import Secret
@@ -114,7 +113,7 @@ async def open_session(
         open_target(settings, use_sandbox=use_sandbox) as (target, options),
         library.task_group() as tasks,
     ):
-        hooks = TerminalHooks(render.console(stderr=True), settings, tasks, ask=ask, show_all=show_all)
+        hooks = TerminalHooks(None, settings, tasks, ask=ask, show_all=show_all)
         hooks.on_concluded = on_concluded
         with stopping(stop, hooks.stopping):
             yield target, options, context_of(settings, hooks, stop)

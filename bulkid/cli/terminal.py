@@ -1,4 +1,7 @@
-"""A run in a terminal: messages, the confirmation and the progress display on standard error, and log settings."""
+"""A run in a terminal: messages and the confirmation on standard error, and log settings.
+
+What prints is imported for the first message: a run that is quiet may have none.
+"""
 
 import asyncio
 import os
@@ -6,44 +9,38 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import anyio
 from anyio.abc import TaskGroup
-from rich.console import Console
-from rich.progress import Progress as Bar
-from rich.progress import ProgressColumn, SpinnerColumn, Task, TextColumn
-from rich.table import Column
-from rich.text import Text
 
-from bulkid.cli import render
-from bulkid.cli.plan_view import deletion_lines, plan_lines, print_deletions, print_plan
-from bulkid.cli.progress_line import progress_line
-from bulkid.cli.row_errors import print_row_errors
 from bulkid.config.settings import Settings
 from bulkid.model import RunRecord
 from bulkid.runs import STAGES, Hooks, Preview, RunResult, descriptions
 from bulkid.text import printable_line
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
     from bulkid.runs import Progress
 
-REFRESH_INTERVAL_S = 0.2
 PLAIN_INTERVAL_S = 5.0
+"""Seconds between two lines of progress on a pipe."""
 
 
 class TerminalHooks(Hooks):
     """Hooks that print to a terminal or a pipe.
 
     The progress display runs in ``tasks``; with ``ask`` the user must confirm the plan. A job among several has a
-    ``name``, which precedes its messages, and shows its progress with ``show``.
+    ``name``, which precedes its messages, and shows its progress with ``show``. Without ``err`` they print to a console
+    of their own on standard error.
     """
 
     def __init__(
         self,
-        err: Console,
+        err: "Console | None",
         settings: Settings,
         tasks: TaskGroup,
         *,
@@ -52,7 +49,7 @@ class TerminalHooks(Hooks):
         name: str = "",
         show: "Callable[[Progress], Awaitable[None]] | None" = None,
     ) -> None:
-        self._err = err
+        self._console = err
         self._quiet = settings.quiet
         self._verbose = settings.verbose
         self.asks = ask
@@ -61,9 +58,17 @@ class TerminalHooks(Hooks):
         self._undoes = False
         self._tasks = tasks
         self._prefix = f"{name}: " if name else ""
-        self._show = show or partial(show_progress, err)
+        self._show = show
         self._display: anyio.CancelScope | None = None
         self.on_concluded: Callable[[RunResult], None] | None = None  # what else is done with a job's finished run
+
+    @property
+    def _err(self) -> "Console":
+        if self._console is None:
+            from bulkid.cli import render
+
+            self._console = render.console(stderr=True)
+        return self._console
 
     def began(self, record: RunRecord) -> None:
         """Note whether the run is an undo."""
@@ -89,6 +94,8 @@ class TerminalHooks(Hooks):
 
     def warn(self, text: str) -> None:
         """Print a warning, even with ``--quiet``."""
+        from bulkid.cli import render
+
         render.print_notes(self._err, [f"{self._prefix}{text}"])
 
     def stage(self, name: str) -> None:
@@ -110,7 +117,7 @@ class TerminalHooks(Hooks):
 
     async def _show_until_cancelled(self, progress: "Progress", scope: anyio.CancelScope) -> None:
         with scope:
-            await self._show(progress)
+            await (self._show(progress) if self._show else show_progress(self._err, progress))
 
     def concluded(self, result: RunResult) -> None:
         """Pass the result of one of a job's runs to ``on_concluded``."""
@@ -119,25 +126,35 @@ class TerminalHooks(Hooks):
 
     async def confirm(self, preview: Preview) -> bool:
         """Print the plan (of a job among several, without its table), and ask for confirmation where that is needed."""
+        if self._prefix or not self._quiet:
+            self._print_plan(preview)
+        return await self._agreed(preview) if self.asks and preview.plan.changes else True
+
+    def _print_plan(self, preview: Preview) -> None:
+        from bulkid.cli import render
+        from bulkid.cli.plan_view import deletion_lines, plan_lines, print_plan
+        from bulkid.cli.row_errors import print_row_errors
+
         if self._prefix:
             for line in deletion_lines(preview):
                 self.warn(line)
             for line in plan_lines(preview, verbose=self._verbose):
                 self.note(line)
-        elif not self._quiet:
-            render.print_notes(self._err, preview.info.notes)
-            if self.asks:  # the user also agrees to the rows that are skipped
-                print_row_errors(
-                    self._err, render.sheet_label(preview.info), preview.row_errors, show_all=self._show_all
-                )
-            print_plan(self._err, preview, show_all=self._show_all, verbose=self._verbose)
-        return await self._agreed(preview) if self.asks and preview.plan.changes else True
+            return
+        render.print_notes(self._err, preview.info.notes)
+        if self.asks:  # the user also agrees to the rows that are skipped
+            print_row_errors(self._err, render.sheet_label(preview.info), preview.row_errors, show_all=self._show_all)
+        print_plan(self._err, preview, show_all=self._show_all, verbose=self._verbose)
 
     async def _agreed(self, preview: Preview) -> bool:
         """Say what is skipped, and ask, below the target, which the plan ends with.
 
         Where accounts would be deleted, the user must type their number.
         """
+        from rich.text import Text
+
+        from bulkid.cli.plan_view import print_deletions
+
         *notes, question = descriptions.question(preview, undo=self._undoes)
         deleted = descriptions.count_actions(preview.plan.changes).delete
         if self._quiet:
@@ -183,46 +200,19 @@ async def _line_from_stdin() -> str:
     return typed.decode("utf-8", "replace")
 
 
-# --- the progress display
-
-
-class _LineColumn(ProgressColumn):
-    """The line of a run's progress, in the columns that the others leave."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self._width = width
-
-    def render(self, task: Task) -> Text:
-        return progress_line(task.fields["snapshot"], self._width)
-
-
-def progress_bar(err: Console, name_width: int = 0) -> Bar:
-    """A display of a line for each task, with its name where names have a width."""
-    name_column = Column(no_wrap=True, min_width=name_width, max_width=name_width)
-    beside = 2 + (name_width + 1 if name_width else 0)  # the spinner and the name, each with a blank
-    return Bar(
-        SpinnerColumn(),
-        *([TextColumn("{task.description}", markup=False, table_column=name_column)] if name_width else []),
-        _LineColumn(err.width - beside),
-        console=err,
-        transient=True,
-        auto_refresh=name_width > 0,  # a display of several jobs outlives the progress of each
-        refresh_per_second=1 / REFRESH_INTERVAL_S,
-        redirect_stdout=not name_width,
-        redirect_stderr=not name_width,
-    )
-
-
-async def show_progress(err: Console, progress: "Progress", name: str = "", shared_bar: Bar | None = None) -> None:
+async def show_progress(err: "Console", progress: "Progress", name: str = "", shared_bar: "Bar | None" = None) -> None:
     """Show ``progress`` until cancelled: live on a terminal that moves its cursor, else as a plain line now and then.
 
     A job among several has a name, and a bar that is refreshed for all of them.
     """
+    from bulkid.cli.progress_line import progress_line
+
     prefix = f"{name}: " if name else ""
     while not err.is_interactive:
         await anyio.sleep(PLAIN_INTERVAL_S)
         err.print(f"{prefix}{progress_line(progress.snapshot()).plain}")
+    from bulkid.cli.progress_display import REFRESH_INTERVAL_S, progress_bar
+
     with ExitStack() as stack:
         bar = shared_bar or stack.enter_context(progress_bar(err))
         task = bar.add_task(name, total=None, snapshot=progress.snapshot())

@@ -86,11 +86,6 @@ class JobFile:
         return found
 
 
-def is_job_file(source: str) -> bool:
-    """Whether a SOURCE on the command line is a job file."""
-    return source.lower().endswith(".toml")
-
-
 def read_job(source: str) -> JobFile:
     """Read and check a job file.
 

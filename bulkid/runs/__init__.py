@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from bulkid.runs.inputs.plan_file import is_plan_document, require_folder_of, require_plan_file, save_plan
     from bulkid.runs.jobs.attempt import Job, JobResult, worst_exit_code
     from bulkid.runs.jobs.drop_folder import DropFolder
-    from bulkid.runs.jobs.job import combined_summary, run_job, within_schedule
-    from bulkid.runs.jobs.schedule import Schedule
+    from bulkid.runs.jobs.job import combined_summary, run_job
+    from bulkid.runs.jobs.schedule import Schedule, within_schedule
     from bulkid.runs.options import (
         STAGES,
         CheckResult,
@@ -203,9 +203,11 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "bulkid.runs.jobs.job": (
         "combined_summary",
         "run_job",
+    ),
+    "bulkid.runs.jobs.schedule": (
+        "Schedule",
         "within_schedule",
     ),
-    "bulkid.runs.jobs.schedule": ("Schedule",),
     "bulkid.runs.options": (
         "STAGES",
         "CheckResult",

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from bulkid.cli.jobs import StopGroup
-from bulkid.cli.terminal import progress_bar, show_progress
+from bulkid.cli.progress_display import progress_bar
+from bulkid.cli.terminal import show_progress
 from bulkid.runs import Progress, Snapshot
 
 

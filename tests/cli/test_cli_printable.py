@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from bulkid.cli import error_handling, listings, render, row_errors
-from bulkid.cli import terminal as terminal_module
+from bulkid.cli import error_handling, listings, progress_display, render, row_errors
 from bulkid.cli.render import EscapingConsole
 from bulkid.cli.stdio import SafeStream
 from bulkid.errors import UsageError
@@ -88,7 +87,7 @@ def test_thousands_of_errors_take_few_calls_of_rich(monkeypatch: pytest.MonkeyPa
 @given(names)
 def test_any_job_s_name_is_text_in_a_live_display(name: str) -> None:
     console, stream = consoles()[1]
-    with terminal_module.progress_bar(console, name_width=10) as shared_bar:
+    with progress_display.progress_bar(console, name_width=10) as shared_bar:
         task = shared_bar.add_task(name, total=None, snapshot=SENDING)
         shared_bar.refresh()
         shared_bar.remove_task(task)
@@ -97,7 +96,7 @@ def test_any_job_s_name_is_text_in_a_live_display(name: str) -> None:
 
 def test_markup_in_a_job_s_name_is_shown_and_not_obeyed() -> None:
     console, stream = consoles()[1]
-    with terminal_module.progress_bar(console, name_width=20) as shared_bar:
+    with progress_display.progress_bar(console, name_width=20) as shared_bar:
         shared_bar.add_task("[red]x[/red]", total=None, snapshot=SENDING)
         shared_bar.refresh()
     assert "[red]x[/red]" in STYLE.sub("", stream.getvalue())

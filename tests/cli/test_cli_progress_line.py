@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from bulkid.cli.progress_display import progress_bar
 from bulkid.cli.progress_line import progress_line
-from bulkid.cli.terminal import progress_bar, show_progress
+from bulkid.cli.terminal import show_progress
 from bulkid.runs import Progress, Snapshot
 
 SENDING = Snapshot(3860, 4722, 3860, 0, 31.2, 3, None, None, 51.0)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from bulkid.config.settings import SETTINGS
 from bulkid.errors import UsageError
-from bulkid.jobfile.read import JobFile, JobFileError, is_job_file, read_job
+from bulkid.jobfile import is_job_file
+from bulkid.jobfile.read import JobFile, JobFileError, read_job
 from bulkid.jobfile.schema import job_schema
 from bulkid.runs import DropFolder
 from tests.support.docs_tables import job_table

@@ -1,32 +1,27 @@
 """Runs jobs: within its hours a job first resumes what is pending, and then runs what is new."""
 
 import platform
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bulkid.clock import iso_utc
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, BulkidError
 from bulkid.extras import MissingExtraError
 from bulkid.journal.store import open_journal
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.notify.message import message_of_failure
-from bulkid.runs.concurrency import in_thread, until_stopped
+from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import base_of, tokens_of
 from bulkid.runs.execution.finish import nothing_summary
 from bulkid.runs.history import resumable_runs
 from bulkid.runs.jobs.attempt import UNFINISHED, Job, JobAttempt, JobResult, worst_exit_code
 from bulkid.runs.jobs.drop_folder import DropFolder
 from bulkid.runs.jobs.drop_folder_job import open_files, process_folder
-from bulkid.runs.jobs.schedule import Schedule, sleep_until, stop_at_deadline, wall_clock
+from bulkid.runs.jobs.schedule import within_schedule
 from bulkid.runs.notifications import send_notification
 from bulkid.runs.options import Context
 from bulkid.text import fold
-
-WAIT_FOR_WINDOW_S = 900.0
-"""How long before its window a job may be started: it waits then. Clocks of schedulers are not this exact."""
 
 
 async def run_job(job: Job, context: Context) -> JobResult:
@@ -55,31 +50,6 @@ async def run_job(job: Job, context: Context) -> JobResult:
                 message_of_failure("run", str(place), caught, host=platform.node(), job=job.name), context
             )
     return JobResult(job, tuple(attempt.results), worst_exit_code(attempt.codes), error)
-
-
-@asynccontextmanager
-async def within_schedule(schedule: Schedule, context: Context) -> AsyncIterator[bool]:
-    """Let the block work within the hours, and stop its work in time before their end.
-
-    Yields:
-        Whether it may work. A window that opens soon is waited for; else nothing may be begun.
-
-    Raises:
-        InterruptedRunError: A stop was requested while the window was waited for.
-    """
-    clock = context.clock
-    opens_at = schedule.opens_at(clock.now())
-    if opens_at is not None:
-        shown = f"{wall_clock(opens_at, schedule.zone):%Y-%m-%d %H:%M} ({iso_utc(opens_at)})"
-        if opens_at - clock.now() > WAIT_FOR_WINDOW_S:
-            context.hooks.note(f"Outside of the window: nothing is begun. It opens at {shown}.")
-            yield False
-            return
-        context.hooks.note(f"Waiting for the window, which opens at {shown}.")
-        async with until_stopped(context.stop):
-            await sleep_until(clock, opens_at)
-    async with stop_at_deadline(schedule.end(clock.now()), context.stop, clock):
-        yield True
 
 
 async def _run_pending_and_new(attempt: JobAttempt) -> None:

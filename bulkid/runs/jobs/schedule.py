@@ -10,11 +10,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, tzinfo
 
-from bulkid.clock import Clock
+from bulkid.clock import Clock, iso_utc
 from bulkid.engine.signals import Stop
 from bulkid.model import DailyWindow, TimeOfDay
-from bulkid.runs.concurrency import task_group
+from bulkid.runs.concurrency import task_group, until_stopped
+from bulkid.runs.options import Context
 from bulkid.text import humanize_seconds
+
+WAIT_FOR_WINDOW_S = 900.0
+"""How long before its window a job may be started: it waits then. Clocks of schedulers are not this exact."""
 
 MARGIN_S = 15.0
 """How long before an end nothing new is sent: what is in flight has 10 s to settle, then the report is written."""
@@ -148,3 +152,28 @@ async def stop_at_deadline(end: Deadline | None, stop: Stop, clock: Clock) -> As
         tasks.start_soon(watch)
         yield
         tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def within_schedule(schedule: Schedule, context: Context) -> AsyncIterator[bool]:
+    """Let the block work within the hours, and stop its work in time before their end.
+
+    Yields:
+        Whether it may work. A window that opens soon is waited for; else nothing may be begun.
+
+    Raises:
+        InterruptedRunError: A stop was requested while the window was waited for.
+    """
+    clock = context.clock
+    opens_at = schedule.opens_at(clock.now())
+    if opens_at is not None:
+        shown = f"{wall_clock(opens_at, schedule.zone):%Y-%m-%d %H:%M} ({iso_utc(opens_at)})"
+        if opens_at - clock.now() > WAIT_FOR_WINDOW_S:
+            context.hooks.note(f"Outside of the window: nothing is begun. It opens at {shown}.")
+            yield False
+            return
+        context.hooks.note(f"Waiting for the window, which opens at {shown}.")
+        async with until_stopped(context.stop):
+            await sleep_until(clock, opens_at)
+    async with stop_at_deadline(schedule.end(clock.now()), context.stop, clock):
+        yield True
