@@ -1,6 +1,6 @@
 """Statements over many rows at once: tuples at the speed of the driver, and ranges of numbers."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -15,12 +15,17 @@ class ExecuteMany:
     SQLAlchemy's own executemany makes and checks a dict per row, which costs more than the database does. Here the
     statement is compiled by SQLAlchemy once per dialect, and the tuples go straight to the driver.
 
-    ``names`` are the names that the statement binds, in the order of the tuples' values.
+    Args:
+        statement: What is run.
+        names: The names that the statement binds, in the order of the tuples' values.
+        sound: Those of them whose values any database takes: numbers, JSON of ``codec.dumps``, words of the program.
+            Texts among the others are looked at.
     """
 
-    def __init__(self, statement: ClauseElement, names: Sequence[str]) -> None:
+    def __init__(self, statement: ClauseElement, names: Sequence[str], *, sound: Collection[str] = ()) -> None:
         self._statement = statement
         self._names = tuple(names)
+        self._places = [place for place, name in enumerate(names) if name not in sound]
         self._compiled: dict[str, str] = {}
 
     def run(self, connection: Connection, tuples: Sequence[tuple[Any, ...]]) -> int:
@@ -29,7 +34,7 @@ class ExecuteMany:
             return 0
         sql = self._prepared(connection)
         parameters: Any = tuples if isinstance(tuples, list) else list(tuples)
-        if not _storable(parameters):
+        if not all(_storable(parameters, place) for place in self._places):
             parameters = [tuple(storable(value) for value in values) for values in parameters]
         return connection.exec_driver_sql(sql, parameters).rowcount
 
@@ -45,9 +50,9 @@ class ExecuteMany:
         return known
 
 
-def _storable(tuples: Sequence[tuple[Any, ...]]) -> bool:
-    """Whether all text among the values can be kept as it is, as nearly always; joined into one text for speed."""
-    text = "".join([value for values in tuples for value in values if type(value) is str])
+def _storable(tuples: Sequence[tuple[Any, ...]], place: int) -> bool:
+    """Whether all text at a place can be kept as it is, as nearly always; joined into one text for speed."""
+    text = "".join([value for values in tuples if type(value := values[place]) is str])
     if text.isascii():
         return "\0" not in text
     try:
@@ -62,14 +67,13 @@ def ranges(links: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
 
     Most sheets name each account once, so that 20,000 links are one statement: 5 ms instead of 28.
     """
-    found: tuple[int, int, int] | None = None
+    ahead, first, last = 0, 0, None
     for row, item in links:
-        if found is not None:
-            ahead, first, last = found
+        if last is not None:
             if row == last + 1 and row - item == ahead:
-                found = ahead, first, row
+                last = row
                 continue
-            yield found
-        found = row - item, row, row
-    if found is not None:
-        yield found
+            yield ahead, first, last
+        ahead, first, last = row - item, row, row
+    if last is not None:
+        yield ahead, first, last

@@ -30,7 +30,7 @@ from bulkid.journal.locks import LockHandle
 from bulkid.journal.schema import entries, planned_changes, rows, runs
 from bulkid.model import Outcome, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
 
-_BATCH_SIZE = 5000  # items turned into columns at a time
+_BATCH_SIZE = 1000  # items turned into columns at a time
 _NAMED = 5  # how many runs a message names
 
 RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
@@ -72,7 +72,9 @@ def _values(names: Sequence[str]) -> dict[str, Any]:
 
 _THIS_ITEM = and_(entries.c.run == bindparam("in_run"), entries.c.entry == bindparam("number"))
 
-_INSERT_ROWS = ExecuteMany(insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS)
+_INSERT_ROWS = ExecuteMany(
+    insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS, sound=("run", "row", "cells", "faults")
+)
 _INSERT_ITEMS = ExecuteMany(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
 _INSERT_UNTOUCHED = ExecuteMany(
     # What is the same for each is written out: to bind it takes as long as all the rest.
@@ -86,6 +88,7 @@ _INSERT_UNTOUCHED = ExecuteMany(
         }
     ),
     codec.PLANNED_COLUMNS,
+    sound=("run", "entry", "wish", "before"),
 )
 _PLANNED_CHANGE_COLUMNS = tuple(planned_changes.c.keys())
 _INSERT_PLANNED_CHANGES = ExecuteMany(
@@ -116,6 +119,7 @@ _INTEND = ExecuteMany(
         entries.c.entry <= bindparam("last"),
     ),
     ("at", "by", "in_run", "first", "last"),
+    sound=("at", "by", "in_run", "first", "last"),
 )
 _PLAN_AGAIN = ExecuteMany(
     update(entries).values(before=bindparam("state"), changes=bindparam("words")).where(_THIS_ITEM),
@@ -123,7 +127,9 @@ _PLAN_AGAIN = ExecuteMany(
 )
 _SETTLE_VALUES = update(entries).values(_values(codec.OUTCOME_COLUMNS))
 _SETTLE_NAMES = (*codec.OUTCOME_COLUMNS, "in_run", "number")
-_SETTLE = ExecuteMany(_SETTLE_VALUES.where(_THIS_ITEM), _SETTLE_NAMES)
+_SETTLE = ExecuteMany(
+    _SETTLE_VALUES.where(_THIS_ITEM), _SETTLE_NAMES, sound=set(_SETTLE_NAMES) - {"error_code", "error"}
+)
 _SET_ACCOUNT_ID = ExecuteMany(
     update(entries).values(account_id=bindparam("created")).where(_THIS_ITEM), ("created", "in_run", "number")
 )
@@ -288,7 +294,7 @@ class Journal:
         """Keep changes that a plan file asks for, with the states that they were planned for; no outcome is kept."""
         run = self._run(run_id)
         with self.database.write() as connection:
-            _INSERT_PLANNED_CHANGES.run(connection, [codec.planned_values(run, item) for item in items])
+            _INSERT_PLANNED_CHANGES.run(connection, codec.planned_values(run, items))
 
     def iter_planned_changes(self, run_id: str) -> Iterator[RunItem]:
         """Yield the changes that :meth:`add_planned_changes` kept, by number."""
@@ -309,10 +315,12 @@ class Journal:
             # In portions: the columns of 100,000 entries at once would be 100 MB.
             source = iter(planned)
             while batch := list(islice(source, _BATCH_SIZE)):
-                untouched = [item for item in batch if item.outcome == codec.PENDING and not item.intended]
-                others = [item for item in batch if item.outcome != codec.PENDING or item.intended]
-                _INSERT_UNTOUCHED.run(connection, [codec.planned_values(run, item) for item in untouched])
-                _INSERT_ITEMS.run(connection, [codec.item_values(run, item) for item in others])
+                untouched: list[RunItem] = []
+                others: list[RunItem] = []
+                for item in batch:
+                    (others if item.intended or item.outcome != codec.PENDING else untouched).append(item)
+                _INSERT_UNTOUCHED.run(connection, codec.planned_values(run, untouched))
+                _INSERT_ITEMS.run(connection, codec.item_values(run, others))
                 links = [(row, item.number) for item in batch for row in item.desired.rows]
                 linked = [(ahead, run, first, last) for ahead, first, last in ranges(links)]
                 self._require(_LINK.run(connection, linked) == len(links), run_id)
@@ -356,10 +364,8 @@ class Journal:
         with self.database.write() as connection:
             source = iter(planned)
             while batch := list(islice(source, _BATCH_SIZE)):
-                values = [
-                    (codec.dump_state_before(each.before, each.desired), each.changes, run, each.number)
-                    for each in batch
-                ]
+                columns = codec.planned_values(run, batch)
+                values = [(before, changes, run, number) for _, number, _, _, _, before, changes in columns]
                 self._require(_PLAN_AGAIN.run(connection, values) == len(values), run_id)
 
     @repeated

@@ -1,11 +1,18 @@
 """Entries as columns: what many entries have in common is stored and read for each of them as it was."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.journal.codec import item_of, item_values
+from bulkid.journal.codec import dumps, item_of, item_values, planned_values
 from bulkid.model import Account, Action, DesiredState, Outcome, RunItem, Status, Via
+from bulkid.resources import DISPLAY_NAME, ROBOT_ACCOUNTS, Field, using
 
+MORE_FIELDS = replace(
+    ROBOT_ACCOUNTS, fields=(DISPLAY_NAME, Field("rows", "rows", "rows", ()), Field("b", "b", "b", ()))
+)
+ANY_TEXT = st.text(st.characters(), max_size=4)  # broken surrogates and U+0000 too
 FEW_TEXTS = st.sampled_from(["", "a", "b", "A", "a b"])
 GROUP_IDS = st.lists(FEW_TEXTS, max_size=4).map(tuple)
 OUTCOMES = st.builds(
@@ -38,7 +45,60 @@ ITEMS = st.builds(RunItem, st.integers(0, 9), DESIRED, st.none() | ACCOUNTS, FEW
 
 
 def _read_back(items: list[RunItem]) -> list[RunItem]:
-    return [item_of(columns[1:]) for columns in [item_values(1, item) for item in items]]
+    return [item_of(columns[1:]) for columns in item_values(1, items)]
+
+
+def _items(texts: st.SearchStrategy[str], fields: int) -> st.SearchStrategy[RunItem]:
+    values = st.tuples(*[st.none() | texts] * fields)
+    groups = st.lists(texts, max_size=3).map(tuple)
+    desired = st.builds(
+        DesiredState, texts, texts, values, groups, groups, st.none() | groups, st.just((2, 3)), st.sampled_from(Action)
+    )
+    before = st.builds(Account, texts, texts, values, st.none() | groups, texts, texts)
+    return st.builds(RunItem, st.integers(0, 9), desired, st.none() | before, texts, OUTCOMES, st.booleans())
+
+
+def _planned(run: int, item: RunItem, keys: tuple[str, ...]) -> tuple[object, ...]:
+    """The columns as the journal has had them since version 6, said in another way."""
+    desired, before = item.desired, item.before
+
+    def written(pairs: list[tuple[str, object, bool]]) -> str:
+        return dumps({name: value for name, value, there in pairs if there})
+
+    def by_key(values: tuple[str | None, ...]) -> dict[str, str]:
+        return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+
+    wish = written(
+        [
+            ("rows", desired.rows, True),
+            ("values", by_key(desired.values), any(value is not None for value in desired.values)),
+            ("add", desired.add, bool(desired.add)),
+            ("remove", desired.remove, bool(desired.remove)),
+            ("exact", desired.exact, desired.exact is not None),
+            ("action", desired.action.value, desired.action is not Action.UPDATE),
+        ]
+    )
+    state = before and written(
+        [
+            ("values", by_key(before.values), True),
+            ("groups", before.group_ids, True),
+            ("id", before.id, before.id != desired.account_id),
+            ("name", before.name, before.name != desired.name),
+            ("last_login", before.last_login, desired.action is Action.DELETE and before.last_login != ""),
+        ]
+    )
+    return run, item.number, desired.account_id, desired.name, wish, state, item.changes
+
+
+@given(st.lists(_items(FEW_TEXTS, 1) | _items(ANY_TEXT, 1), max_size=4))
+def test_the_columns_of_items_are_what_they_have_always_been(items: list[RunItem]) -> None:
+    assert planned_values(1, items) == [_planned(1, item, ROBOT_ACCOUNTS.keys) for item in items]
+
+
+@given(st.lists(_items(FEW_TEXTS, 3) | _items(ANY_TEXT, 3), max_size=4))
+def test_the_columns_of_items_with_several_fields_are_what_they_have_always_been(items: list[RunItem]) -> None:
+    with using(MORE_FIELDS):
+        assert planned_values(1, items) == [_planned(1, item, MORE_FIELDS.keys) for item in items]
 
 
 @given(st.lists(ITEMS, max_size=8))

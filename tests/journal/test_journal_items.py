@@ -1,8 +1,8 @@
 """Some items of a run, and groups that take the place of others in all of them."""
 
 from bulkid.journal.store import Journal
-from bulkid.model import Action
-from tests.support.journal_data import RUN, begin, entry, record
+from bulkid.model import Account, Action, DesiredState
+from tests.support.journal_data import FAILED, RUN, begin, entry, record
 
 OLD = "0c7f0a4e-5d5e-4a8e-9d43-000000000001"
 
@@ -36,3 +36,36 @@ def test_a_group_takes_the_place_of_another_in_every_item_of_one_run(journal: Jo
         states[3],
     ]
     assert [item.desired for item in journal.iter_items(other)] == states
+
+
+def test_a_text_that_a_database_may_not_take_is_kept_with_a_replacement_wherever_it_is(journal: Journal) -> None:
+    odd, kept = "a\0b \ud800", "a\ufffdb \ufffd"
+    item = entry(0)
+    desired = DesiredState(odd, odd, (odd,), (odd,), (odd,), (odd,), ())
+    before = Account(odd + "!", odd + "!", (odd,), (odd,))
+    untouched = item._replace(desired=desired, before=before, changes=odd)
+    intended = untouched._replace(number=1, intended=True)
+    settled = untouched._replace(number=2, outcome=FAILED._replace(error=odd, error_code=odd))
+    journal.create_run(record())
+    journal.add_items(RUN, [untouched, intended, settled])
+    journal.settle(RUN, [(1, settled.outcome)])
+    journal.add_planned_changes(RUN, [untouched])
+    found = [*journal.iter_items(RUN), *journal.iter_planned_changes(RUN)]
+    assert {each.desired for each in found} == {DesiredState(kept, kept, (kept,), (kept,), (kept,), (kept,), ())}
+    assert {each.before for each in found} == {Account(kept + "!", kept + "!", (kept,), (kept,))}
+    assert {each.changes for each in found} == {kept}
+    assert [each.outcome.error for each in found] == ["", kept, kept, ""]
+    assert [each.outcome.error_code for each in found] == ["", kept, kept, ""]
+
+
+def test_items_planned_again_have_their_new_states_and_words_alone(journal: Journal) -> None:
+    begin(journal, 3)
+    before = Account("other id", "other name", ("a\ud800",), None)
+    again = [entry(number)._replace(before=before, changes=f"again \0 {number}") for number in (0, 2)]
+    journal.plan_again(RUN, again)
+    kept = before._replace(values=("a\ufffd",))
+    assert list(journal.iter_items(RUN)) == [
+        again[0]._replace(before=kept, changes="again \ufffd 0"),
+        entry(1),
+        again[1]._replace(before=kept, changes="again \ufffd 2"),
+    ]
