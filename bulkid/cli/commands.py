@@ -23,8 +23,6 @@ from bulkid.cli.library_options import (
     recipients_of,
     sheet_options_of,
 )
-from bulkid.cli.listings import print_findings, print_runs, sandbox_lines
-from bulkid.cli.plan_view import print_plan
 from bulkid.cli.row_errors import LISTED_WITH_ALL, print_check, print_row_errors
 from bulkid.cli.signals import pending_signals, run_event_loop, stopping
 from bulkid.cli.sources import errors_as_json, open_source, require_source
@@ -109,6 +107,8 @@ def plan_sheet(source: str, settings: Settings, *, to: str = "", show_all: bool 
             show_all=show_all,
         )
         if not settings.json:
+            from bulkid.cli.plan_view import print_plan
+
             print_plan(out, preview, show_all=show_all, verbose=settings.verbose)
         if to:
             _save_plan(preview, Path(to), settings)
@@ -138,6 +138,8 @@ def runs(settings: Settings, *, limit: int, json: bool) -> int:
         return EXIT_OK
     out = render.console(stderr=False)
     if found:
+        from bulkid.cli.listings import print_runs
+
         print_runs(out, found)
     else:
         render.console(stderr=True).print("There are no runs yet.")
@@ -256,6 +258,8 @@ def doctor(settings: Settings, *, json: bool) -> int:
     if json:
         print_json({"findings": [finding.as_dict() for finding in findings]})
     else:
+        from bulkid.cli.listings import print_findings
+
         print_findings(render.console(stderr=False), findings)
     return next((finding.exit_code for finding in findings if finding.ok is False), EXIT_OK)
 
@@ -296,6 +300,7 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, federated: s
 
 async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, port: int) -> None:
     """Serve a sandbox until a signal arrives, and print how to use it."""
+    from bulkid.cli.listings import sandbox_lines
     from bulkid.sandbox.server import Sandbox
 
     stop = Stop()

@@ -13,7 +13,6 @@ from rich.text import Text
 from bulkid.report.summary import next_steps
 from bulkid.resources import current
 from bulkid.runs import RunResult
-from bulkid.runs.descriptions import outcome_beginning, outcome_parts
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of, printable, printable_line
 
@@ -79,6 +78,8 @@ def print_result(out: Console, result: RunResult, *, verbose: bool = False) -> N
 
 
 def _outcome_line(result: RunResult) -> Text:
+    from bulkid.runs.descriptions import outcome_beginning, outcome_parts
+
     summary = result.summary
     line = Text(f"{outcome_beginning(result.status, float(summary['elapsed_s']))}: ", style="bold")
     for index, (status, words) in enumerate(outcome_parts(summary, result.status)):

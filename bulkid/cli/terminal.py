@@ -1,9 +1,8 @@
 """A run in a terminal: messages and the confirmation on standard error, and log settings.
 
-What prints is imported for the first message: a run that is quiet may have none.
+What prints is imported for the first message: a run that is quiet may have none, and ``check`` has no run.
 """
 
-import asyncio
 import os
 import sys
 import threading
@@ -13,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import anyio
-from anyio.abc import TaskGroup
 
 from bulkid.config.settings import Settings
 from bulkid.model import RunRecord
-from bulkid.runs import STAGES, Hooks, Preview, RunResult, descriptions
+from bulkid.runs import STAGES, Hooks, Preview, RunResult
 from bulkid.text import printable_line
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
     from rich.console import Console
     from rich.progress import Progress as Bar
 
@@ -42,7 +41,7 @@ class TerminalHooks(Hooks):
         self,
         err: "Console | None",
         settings: Settings,
-        tasks: TaskGroup,
+        tasks: "TaskGroup",
         *,
         ask: bool = False,
         show_all: bool = False,
@@ -81,6 +80,8 @@ class TerminalHooks(Hooks):
     def resumed(self, record: RunRecord, rows: int | None) -> None:
         """Name the run that is resumed, and what is left of it."""
         if not self._quiet:
+            from bulkid.runs import descriptions
+
             self.say(printable_line(descriptions.resuming(record, rows)))
 
     def stopping(self, text: str) -> None:
@@ -154,6 +155,7 @@ class TerminalHooks(Hooks):
         from rich.text import Text
 
         from bulkid.cli.plan_view import print_deletions
+        from bulkid.runs import descriptions
 
         *notes, question = descriptions.question(preview, undo=self._undoes)
         deleted = descriptions.count_actions(preview.plan.changes).delete
@@ -183,6 +185,8 @@ async def _line_from_stdin() -> str:
     The thread that waits for the line is a daemon that reads the descriptor itself, so that the end of the process
     waits neither for the thread nor for the lock of ``sys.stdin``.
     """
+    import asyncio
+
     loop, answered = asyncio.get_running_loop(), anyio.Event()
     descriptor, typed = sys.stdin.fileno(), bytearray()
 

@@ -9,7 +9,6 @@ from bulkid.journal.codec import row_error_text
 from bulkid.model import ReportRow, RowError, RunRecord, RunStatus, SheetRow, Status
 from bulkid.planning.resolve import offline_row_errors
 from bulkid.report.summary import build_summary
-from bulkid.report.text_files import retry_sheet
 from bulkid.runs.inputs.run_input import CHUNK_ROWS, Rows
 from bulkid.runs.inputs.sheet import Source
 from bulkid.runs.options import CheckResult, count_invalid_rows
@@ -91,6 +90,8 @@ def write_invalid_rows(
         SheetError: The sheet as a whole cannot be read.
         InterruptedRunError: The token was cancelled.
     """
+    from bulkid.report.text_files import retry_sheet
+
     by_row: dict[int, list[RowError]] = {}
     with open_sheet(source, options, name=name, token=token) as sheet:
         for row_error in check_opened(sheet).row_errors:

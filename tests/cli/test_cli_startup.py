@@ -79,7 +79,7 @@ def test_a_plan_needs_no_pydantic_and_no_structlog(sheet: str) -> None:
 
 def test_a_check_needs_no_library_of_the_network_and_the_database(sheet: str) -> None:
     modules = loaded("check", sheet)
-    assert not modules & {"pydantic", "structlog", "aiohttp", "sqlalchemy", "pandas"}
+    assert not modules & {"pydantic", "structlog", "aiohttp", "sqlalchemy", "pandas", "asyncio", "yarl"}
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("run", "--help"), ("users", "add", "-h"), ()])
