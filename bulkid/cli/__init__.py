@@ -74,9 +74,9 @@ def main() -> None:
         if os.environ.get("_BULKID_COMPLETE"):
             _answer_shell()
         with sheet_child(sys.argv[1:]):
-            from bulkid.cli.app import app_with
+            from bulkid.cli.app import app_for
 
-            app_with("".join(sys.argv[1:2]))(prog_name="bulkid", args=sys.argv[1:])
+            app_for("".join(sys.argv[1:2]))(prog_name="bulkid", args=sys.argv[1:])
     except (KeyboardInterrupt, RuntimeError) as error:
         from bulkid.errors import EXIT_INTERRUPTED, interrupted
 

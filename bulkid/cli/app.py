@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import typer
+from typer.models import CommandInfo
 
 from bulkid import __version__
 from bulkid.cli import completion
@@ -44,6 +45,9 @@ SourcesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="SOURCE", help="A sheet, - for CSV, or job files (.toml), which run side by side."),
 ]
+_LISTING = ("", "-h", "--help", "--version")
+"""First arguments after which no command is called."""
+
 _EXPORT_ENDINGS = listing([f".{ending}" for ending in exporters()], "or")
 
 ShowAllOption = Annotated[
@@ -92,14 +96,24 @@ def _command(
 
 
 @functools.cache
-def app_with(name: str) -> typer.Typer:
-    """Return the app with the command of this name alone, since to make all of them takes a while; else the whole."""
-    named = [each for each in app.registered_commands if each.name == name]
-    if not named:
-        return app
-    one = copy.copy(app)
-    one.registered_commands, one.registered_groups = named, []
-    return one
+def app_for(first: str) -> typer.Typer:
+    """Return as much of the app as a command line needs that begins with this argument, since to make all takes long.
+
+    That is the command that it calls, or where it only lists the commands those without their options.
+    """
+    part = copy.copy(app)
+    if first in _LISTING:
+        part.registered_commands = [_without_options(each) for each in app.registered_commands]
+        return part
+    part.registered_commands = [each for each in app.registered_commands if each.name == first]
+    part.registered_groups = []
+    return part if part.registered_commands else app
+
+
+def _without_options(command: CommandInfo) -> CommandInfo:
+    listed = copy.copy(command)
+    listed.callback = lambda: None
+    return listed
 
 
 def _version(value: bool) -> None:

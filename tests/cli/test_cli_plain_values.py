@@ -140,7 +140,7 @@ def test_another_typer_without_these_names_converts_everything_itself() -> None:
 
 @pytest.mark.parametrize("name", [str(each.name) for each in declared.app.registered_commands])
 def test_a_command_alone_is_the_command_among_all(name: str) -> None:
-    alone: Any = typer.main.get_command(declared.app_with(name))
+    alone: Any = typer.main.get_command(declared.app_for(name))
     among_all: Any = typer.main.get_command(declared.app)
     assert list(alone.commands) == [name]
     assert [each.opts for each in alone.params] == [each.opts for each in among_all.params]
@@ -153,6 +153,21 @@ def test_a_command_alone_is_the_command_among_all(name: str) -> None:
     assert pages[0] == pages[1]
 
 
-@pytest.mark.parametrize("name", ["", "users", "rum", "--help", "--state-dir"])
+@pytest.mark.parametrize("name", ["users", "rum", "-v", "--state-dir", "--state-dir=run"])
 def test_what_names_no_command_gets_all_of_them(name: str) -> None:
-    assert declared.app_with(name) is declared.app
+    assert declared.app_for(name) is declared.app
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], [""], ["--help"], ["-h"], ["-h", "run"], ["--version"], ["--version", "run"]]
+)
+def test_a_list_of_the_commands_is_the_same_without_their_options(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    for some in (declared.app_for("".join(arguments[:1])), declared.app):
+        with pytest.raises(SystemExit) as end:
+            some(prog_name="bulkid", args=arguments)
+        shown.append((end.value.code, capsys.readouterr()))
+    assert shown[0] == shown[1]
+    assert shown[0][0] == (2 if arguments in ([], [""]) else 0)
