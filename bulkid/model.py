@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time, tzinfo
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 EVERYONE = "Everyone"
 """The built-in group that every account belongs to; it can be neither left nor removed."""
@@ -19,6 +19,12 @@ EVERYONE = "Everyone"
 SANDBOX_ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 """The organisation of the vendor's own examples, which the sandbox simulates: no real one has this id."""
 
+
+new_tuple: Final = tuple.__new__
+"""Makes a named tuple of all of its values, in their order: ``new_tuple(Change, (...))``.
+
+For what there is one of per row: it takes half the time of ``Change(...)``, and checks not even how many there are.
+"""
 
 MAX_NOTE = 200
 """Characters of the note that a user gives a run."""

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
@@ -17,12 +18,13 @@ import orjson
 from bulkid.consume import consume
 from bulkid.errors import ConnectionFailedError
 from bulkid.identity.responses import safe_text
-from bulkid.model import Account, Change, Group, Request
+from bulkid.model import Account, Change, Group, Request, new_tuple
 from bulkid.resources import current
 
 MAX_PAGE = 1000  # accounts that one GET lists at most
 
 _GROUP_KEYS = ("id", "name", "type")  # of a GroupDto; its members are left alone
+_TEXT = frozenset({str})
 _LIST_OR_NULL = frozenset({list, type(None)})
 _NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
@@ -164,7 +166,50 @@ def account_page(payload: object, texts: Mapping[str, str] = _NO_TEXTS) -> Page:
     total, results = answer.get("totalCount"), answer.get("results")
     if type(total) is not int or total < 0 or not isinstance(results, list):
         raise _unexpected(f"the list of {current().plural}", payload)
-    return Page(total, tuple([parse_account(item, texts) for item in results]))
+    accounts = _well_formed_accounts(results, texts)
+    if accounts is None:
+        accounts = tuple([parse_account(item, texts) for item in results])
+    return Page(total, accounts)
+
+
+def _well_formed_accounts(items: list[Any], texts: Mapping[str, str]) -> tuple[Account, ...] | None:
+    """Read accounts as :func:`parse_account` does, attribute by attribute; None where one is not well formed."""
+    decoders = [(field.decode, field.property) for field in current().fields]
+    groups_of: dict[tuple[str, ...], tuple[str, ...]] = {}  # one tuple for all accounts of the same groups
+
+    def group_ids(found: list[str] | None) -> tuple[str, ...] | None:
+        if found is None:
+            return None
+        key = tuple(found)
+        known = groups_of.get(key)
+        if known is None:
+            known = groups_of[key] = tuple([sys.intern(group) for group in key])
+        return known
+
+    try:
+        ids = [item["id"] for item in items]
+        names = [item["name"] for item in items]
+        created = [item.get("creationTime") or "" for item in items]
+        last_logins = [item.get("lastLoginTime") or "" for item in items]
+        groups = [item.get("groupIds") for item in items]
+        values = [[decode(item.get(key)) for item in items] for decode, key in decoders]
+        if not (
+            all(ids)
+            and {*map(type, ids), *map(type, names), *map(type, created), *map(type, last_logins)} <= _TEXT
+            and {*map(type, groups)} <= _LIST_OR_NULL
+        ):
+            return None
+        columns = (
+            map(texts.get, ids, ids),
+            map(texts.get, names, names),
+            zip(*values, strict=True),
+            map(group_ids, groups),
+            created,
+            last_logins,
+        )
+        return tuple(map(new_tuple, repeat(Account), zip(*columns, strict=True)))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
 
 
 def parse_account(payload: object, texts: Mapping[str, str] = _NO_TEXTS) -> Account:

@@ -1,5 +1,6 @@
 """Requests are built as the vendor describes them, and answers are read or refused as a whole."""
 
+from collections.abc import Callable
 from urllib.parse import unquote
 
 import orjson
@@ -242,6 +243,51 @@ def test_an_account_of_another_shape_is_refused(payload: object) -> None:
         parse_account(payload)
     with pytest.raises(UnexpectedResponseError):
         account_page({"totalCount": 1, "results": [payload]})
+
+
+ITEM_VALUES = {
+    "id": st.sampled_from(["88-uv", "88-UV", "7", "", None, 1]),
+    "name": st.sampled_from(["roby", "", None, 1]),
+    "displayName": st.sampled_from([None, "Roby", "", 0]),
+    "groupIds": st.none() | st.lists(st.sampled_from(["gryff-01", "b", "", None, 1, ["a"]]), max_size=2) | st.just({}),
+    "creationTime": st.sampled_from([None, "2024-01-31T08:15:00Z", "", 0, 5]),
+    "lastLoginTime": st.sampled_from([None, "2024-01-31T08:15:00Z", [], {"a": 1}]),
+}
+WHOLE_ITEMS = st.fixed_dictionaries(
+    {"id": st.sampled_from(["88-uv", "88-UV", "7"]), "name": st.sampled_from(["roby", "Roby", ""])},
+    optional={
+        "displayName": st.sampled_from([None, "Roby", ""]),
+        "groupIds": st.none() | st.lists(st.sampled_from(["gryff-01", "b", ""]), max_size=2),
+        "creationTime": st.sampled_from([None, "2024-01-31T08:15:00Z", "", 0]),
+        "lastLoginTime": st.sampled_from([None, "2024-01-31T08:15:00Z", []]),
+    },
+)
+ANY_ITEMS = st.fixed_dictionaries({}, optional=ITEM_VALUES) | st.sampled_from([None, [], "x", 1, {}])
+
+
+@given(
+    st.lists(WHOLE_ITEMS) | st.lists(WHOLE_ITEMS | ANY_ITEMS),
+    st.sampled_from([{}, {"88-uv": "88-uv", "roby": "roby", "": ""}]),
+)
+def test_the_accounts_of_a_page_are_read_as_each_alone(items: list[object], texts: dict[str, str]) -> None:
+    def alone() -> object:
+        return Page(9, tuple(parse_account(item, texts) for item in items))
+
+    def message(read: Callable[[], object]) -> object:
+        try:
+            return read()
+        except UnexpectedResponseError as error:
+            return error.message
+
+    assert message(lambda: account_page({"totalCount": 9, "results": items}, texts)) == message(alone)
+
+
+def test_accounts_of_the_same_groups_share_them_and_take_the_texts_of_the_caller() -> None:
+    payload = orjson.loads(orjson.dumps({"totalCount": 2, "results": [DTO, {**DTO, "id": "2"}]}))
+    account_id = "88-uv"  # the decoded one is another object
+    first, second = account_page(payload, {account_id: account_id}).accounts
+    assert first.group_ids is second.group_ids
+    assert first.id is account_id
 
 
 @pytest.mark.parametrize(
