@@ -14,7 +14,7 @@ them.
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|", "space": " "}
@@ -59,6 +59,12 @@ def fold(text: str) -> str:
     """Give the form in which ids and names compare: equal for texts that differ by case alone."""
     folded = text.lower() if text.isascii() else text.translate(_LOWER)
     return text if folded == text else folded  # the same object where possible: 100,000 keys share their text
+
+
+def fold_all(texts: Sequence[str]) -> Sequence[str]:
+    """Fold each of many texts. Where each is as it folds, which one look at all of them shows, it gives them back."""
+    whole = "".join(texts)
+    return texts if whole.isascii() and whole.lower() == whole else [fold(text) for text in texts]
 
 
 def skeleton(text: str) -> str:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from bulkid.model import EVERYONE, Account, Group
-from bulkid.text import fold
+from bulkid.text import fold, fold_all
 
 _EVERYONE_FOLDED = EVERYONE.lower()
 
@@ -59,7 +59,7 @@ class Directory:
         self._absent = None if absent is None else frozenset(map(fold, absent))
         self._unknown = {fold(account_id): reason for account_id, reason in unknown.items()}
         # Pages may overlap when an account is created while they are read: the later reading of an id wins.
-        self._accounts = None if accounts is None else {fold(account.id): account for account in accounts}
+        self._accounts = None if accounts is None else by_id(accounts)
         self._groups = None if groups is None else {fold(group.id): group for group in groups}
         self._names: _ByName[Account] | None = None
         self._group_names: _ByName[Group] | None = None
@@ -166,6 +166,12 @@ class Directory:
         return (built_in or named)[0].id if named else ""
 
 
+def by_id(accounts: Iterable[Account]) -> dict[str, Account]:
+    """Index accounts by their folded ids; of those with the same id, the last one."""
+    accounts = tuple(accounts)
+    return dict(zip(fold_all([account.id for account in accounts]), accounts, strict=True))
+
+
 def is_everyone(text: str) -> bool:
     """Whether a text is the name of the built-in group Everyone (its id is known only to a directory)."""
     return fold(text) == _EVERYONE_FOLDED
@@ -180,8 +186,8 @@ class _ByName(Generic[T]):
         self._name = name
         self._one: dict[str, T] = {}
         self._several: dict[str, tuple[T, ...]] = {}
-        for item in items:
-            key = fold(name(item))
+        items = tuple(items)
+        for key, item in zip(fold_all([name(item) for item in items]), items, strict=True):
             if self._one.setdefault(key, item) is not item:
                 self._several[key] = (*self.alike(key), item)
 

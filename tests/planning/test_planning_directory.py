@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from bulkid.model import Group
 from bulkid.planning.directory import Directory
-from bulkid.text import fold
+from bulkid.text import fold, fold_all
 from tests.support.planning_world import ACCOUNTS, EVERYONE_ID, GROUPS, LAW, ORG, account, directory
 
 ANY_TEXT = st.text(st.characters(), max_size=20)
@@ -101,3 +101,17 @@ def test_an_account_of_any_id_and_name_is_found_again(account_id: str, name: str
     known = directory((odd,))
     assert known.account(account_id) is known.find(account_id) is odd
     assert known.account_named(name) is odd
+
+
+@given(st.lists(ANY_TEXT | st.sampled_from(["a-1", "A-1", "ü", "Ü", ""])))
+def test_many_texts_fold_as_each_does(texts: list[str]) -> None:
+    assert list(fold_all(texts)) == [fold(text) for text in texts]
+
+
+@given(st.lists(st.sampled_from(["a-1", "A-1", "ü", "Ü", "b", "c-%"]), max_size=8))
+def test_the_accounts_of_a_directory_are_found_as_by_going_through_them_all(ids: list[str]) -> None:
+    made = [account(account_id, f"Robot {place}") for place, account_id in enumerate(ids)]
+    known = directory(made)
+    for text in ("a-1", "A-1", "Ü", "b", "x"):
+        found = [each for each in made if fold(each.id) == fold(text)]
+        assert known.account(text) == (found[-1] if found else None)

@@ -6,10 +6,11 @@ names never change, and each page is a contiguous part of the list at one moment
 the page before it, an account that existed during the whole reading is on one of them.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from bulkid.identity.endpoints import Page
+from bulkid.model import Account
 from bulkid.runs.concurrency import task_group
 from bulkid.text import fold
 
@@ -49,15 +50,16 @@ class _PageJoiner:
 
     def add(self, skip: int, page: Page) -> bool:
         """Add the next page. Return whether it has an account that was not at the end of the page before it."""
-        ids = [fold(account.id) for account in page.accounts]
-        new = not set(ids[: self.overlap + 1]) <= set(self._tail)
+        accounts, overlap = page.accounts, self.overlap
+        beginning = _folded_ids(accounts[: overlap + 1])
+        new = not set(beginning) <= set(self._tail)
         if self.pages:
-            head = tuple(ids[: len(self._tail)])
+            head = beginning[: len(self._tail)]
             self.joined = self.joined and not set(head).isdisjoint(self._tail)
             # As sets: the server may list names that differ by case alone in either order.
             self.stable = self.stable and skip + len(self._tail) == self.end and set(head) == set(self._tail)
-        self._tail = tuple(ids[-self.overlap :]) if self.overlap else ()
-        self.skip, self.size, self.total = skip, len(ids), page.total
+        self._tail = _folded_ids(accounts[-overlap:]) if overlap else ()
+        self.skip, self.size, self.total = skip, len(accounts), page.total
         self._totals.add(page.total)
         self.pages += 1
         return new
@@ -66,6 +68,10 @@ class _PageJoiner:
         complete = self.joined and ended
         stable = complete and self.stable and self._totals == {self.end}
         return Listing(self.total, self.end, self.pages, complete, stable)
+
+
+def _folded_ids(accounts: Iterable[Account]) -> tuple[str, ...]:
+    return tuple([fold(account.id) for account in accounts])
 
 
 async def read_list(

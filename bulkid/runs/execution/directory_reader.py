@@ -24,13 +24,13 @@ from bulkid.identity.endpoints import (
 )
 from bulkid.identity.tokens import Capabilities
 from bulkid.model import Account, Group, Reply, ReplyKind, Request
-from bulkid.planning.directory import Directory, is_everyone
+from bulkid.planning.directory import Directory, by_id, is_everyone
 from bulkid.planning.strategy import singles_are_fewer
 from bulkid.resources import current
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_list import OVERLAP, Listing, read_list
 from bulkid.runs.inputs.run_input import AccountLookup
-from bulkid.text import count_of, fold
+from bulkid.text import count_of, fold, fold_all
 
 PAGE_SIZE = 1000
 """Accounts per page: the maximum of the API (``top`` 0-1000)."""
@@ -89,7 +89,8 @@ async def read_directory(
             warnings.append(f"{no_groups}: groups are taken by id. Grant PM.Group.Read to use group names.")
     try:
         _require(known.read_accounts, current().read_scope)
-        texts = {text: text for text in (*lookup.ids, *lookup.names)}  # accounts share the strings of the rows
+        names = (*lookup.ids, *lookup.names)
+        texts = dict(zip(names, names, strict=True))  # accounts share the strings of the rows
         reader = await _AccountReader(engine, organization_id, lookup, texts=texts).read()
     except ForbiddenError as error:
         _require_own_organization(known.read_accounts, organization_id, error)
@@ -246,12 +247,13 @@ class _AccountReader:
     total: int = 0
     listed: bool = False  # whether the server was asked for its list, and so for the total
     complete: bool = False
+    missing: Sequence[str] | None = None  # ids of the look-up of which nothing was known when it was last asked
 
     def directory(self, groups: Sequence[Group] | None) -> Directory:
         """Return the accounts that were read, as a directory with these groups."""
         return Directory(
             self.organization_id,
-            list(self.accounts.values()),
+            self.accounts.values(),
             groups,
             total=max(self.total, self._count) if self.listed else None,
             absent=self.absent,
@@ -336,33 +338,42 @@ class _AccountReader:
         return len(self.accounts) + len(self.consumed)
 
     def _missing_ids(self) -> list[str]:
-        """Return the ids of which nothing is known yet."""
-        return [
+        """Return the ids of which nothing is known yet. What is known stays so: it is not looked at again."""
+        ids = self.lookup.ids if self.missing is None else self.missing
+        self.missing = [
             account_id
-            for account_id in self.lookup.ids
-            if (key := fold(account_id)) not in self.accounts
+            for key, account_id in zip(fold_all(ids), ids, strict=True)
+            if key not in self.accounts
             and key not in self.consumed
             and key not in self.absent
             and key not in self.unknown
         ]
+        return self.missing
 
     def _missing_names(self) -> list[str]:
         """Return the names that no account has letter by letter, without those that a search found in another case."""
         return [name for name in self.lookup.names if name not in self.names and name not in self.searched]
 
-    def _add(self, accounts: Iterable[Account]) -> None:
-        for account in accounts:
-            key = fold(account.id)
-            if self.consume is not None:
-                if key in self.consumed:
-                    continue
-                if shown := self.consume(account):
-                    self.consumed.add(shown)
-                    self.accounts.pop(key, None)
-                    continue
-            self.accounts[key] = account
-            if self.lookup.names:
-                self.names.add(account.name)
+    def _add(self, accounts: Collection[Account]) -> None:
+        if self.consume is not None:
+            for account in accounts:
+                self._add_unless_consumed(account, self.consume)
+            return
+        self.accounts.update(by_id(accounts))
+        if self.lookup.names:
+            self.names.update([account.name for account in accounts])
+
+    def _add_unless_consumed(self, account: Account, consume: Callable[[Account], str]) -> None:
+        key = fold(account.id)
+        if key in self.consumed:
+            return
+        if shown := consume(account):
+            self.consumed.add(shown)
+            self.accounts.pop(key, None)
+            return
+        self.accounts[key] = account
+        if self.lookup.names:
+            self.names.add(account.name)
 
     # --- requests
 
