@@ -56,7 +56,7 @@ def cover(changes: Sequence[Change], batch_size: int | None, refusing: Collectio
 
 def accounts_only(changes: Sequence[Change]) -> Cover:
     """Carry every change with its account's own PUT."""
-    return Cover(tuple(place for place, change in enumerate(changes) if not change.empty), ())
+    return Cover(tuple([place for place, change in enumerate(changes) if not change.empty]), ())
 
 
 def groups_where_possible(changes: Sequence[Change], batch_size: int | None, refusing: Collection[str] = ()) -> Cover:
@@ -105,7 +105,7 @@ def _carry(changes: Sequence[Change], classes: MembershipClasses, batch_size: in
     number = GroupNumbers()
     members: list[list[int]] = [[] for _ in classes.group_ids]  # a place where it joins, its complement where it leaves
     for group_id in classes.group_ids:
-        number(group_id)
+        _ = number[group_id]
     for place, (class_index, change) in enumerate(zip(classes.class_of, changes, strict=True)):
         if class_index == OWN_PUT or left[class_index]:
             by_account.append(place)
@@ -113,7 +113,7 @@ def _carry(changes: Sequence[Change], classes: MembershipClasses, batch_size: in
                 left[class_index] -= 1
             continue
         for ids, adds in ((change.add, True), (change.remove, False)):
-            for group in dict.fromkeys(map(number, ids)):
+            for group in dict.fromkeys([number[group] for group in ids]):
                 members[group].append(place if adds else ~place)
     batches = (
         GroupBatch(group_id, tuple([p for p in part if p >= 0]), tuple([~p for p in part if p < 0]))

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from bulkid.model import Action, Group, RowError, RowRequest
+from bulkid.model import Account, Action, Group, RowError, RowRequest
 from bulkid.planning.creation import GUID, MAX_NAME, NewGroups, ResolveOptions, is_too_long
 from bulkid.planning.directory import Absent, Directory, Unknown, is_everyone
 from bulkid.planning.merge import rows_with_other_values
@@ -80,17 +80,13 @@ _CHECK = "Check the spelling, and that it is the right organisation."
 _FIELD_GETTERS: Mapping[str, Callable[[RowRequest], str]] = {"id": attrgetter("account_id"), "name": attrgetter("name")}
 
 
-_UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
-_DELETE: Final = Action.DELETE
-
-
 class AccountKey(NamedTuple):
-    """The account that a row means. Rows with the same key are for the same account."""
+    """The account that a row means where none was read. Rows with the same key are for the same account."""
 
-    key: str | tuple[str, str]  # the id of an account that exists, else what the row names it by
+    key: str | tuple[str, str]  # what the row names it by
     account_id: str  # "" of an account that does not exist and is named by its name
     name: str
-    action: Action = _UPDATE  # what the row does with it: an account that exists is updated, not created
+    action: Action = Action.UPDATE  # what the row does with it
 
 
 class DirectoryAccounts:
@@ -102,15 +98,18 @@ class DirectoryAccounts:
         self._create_missing = options.create_missing
         self._suggester = NameSuggester(lambda: (account.name for account in directory.accounts or ()))
 
-    def find(self, row: RowRequest) -> AccountKey | RowError:
-        """Find the row's account, or say why there is none."""
+    def find(self, row: RowRequest) -> Account | AccountKey | RowError:
+        """Find the row's account, or the key of one that does not exist; or say why there is none."""
         if row.account_id:
+            account = self._directory.account(row.account_id)
+            if account is not None and (not row.name or row.name == account.name):
+                return account
             return self._by_id(row)
         if row.name:
             return self._by_name(row)
         return _no_account(row)
 
-    def _by_id(self, row: RowRequest) -> AccountKey | RowError:
+    def _by_id(self, row: RowRequest) -> Account | AccountKey | RowError:
         account = self._directory.find(row.account_id)
         if isinstance(account, Unknown):
             message = (
@@ -132,13 +131,12 @@ class DirectoryAccounts:
                 "Correct the one that is wrong, or give only one of the two."
             )
             return self._row_error(row, "name", "account_mismatch", message)
-        return AccountKey(account.id, account.id, account.name, _DELETE if row.action is _DELETE else _UPDATE)
+        return account
 
-    def _by_name(self, row: RowRequest) -> AccountKey | RowError:
+    def _by_name(self, row: RowRequest) -> Account | AccountKey | RowError:
         found = self._directory.accounts_named(row.name)
         if len(found) == 1:
-            account = found[0]
-            return AccountKey(account.id, account.id, account.name, _DELETE if row.action is _DELETE else _UPDATE)
+            return found[0]
         if found:
             named = listing([quote(account.name) for account in found])
             ids = listing([quote(account.id) for account in found], "or")

@@ -3,9 +3,12 @@
 from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from bulkid.model import Change
 from bulkid.text import fold
+
+_REMEMBERED: Final = 4096  # distinct changes of groups; more than that and they hardly repeat
 
 OWN_PUT = -1
 """In place of a class: the account's own PUT is needed whatever the groups do."""
@@ -37,22 +40,19 @@ class MembershipClasses:
         return classes
 
 
-class GroupNumbers:
-    """Numbers the groups in the order in which they are first met; ids compare by :func:`fold`."""
+class GroupNumbers(dict[str, int]):
+    """Numbers the groups in the order in which they are first met: ``numbers[id]``. Ids compare by :func:`fold`."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ids: list[str] = []
-        self._spelled: dict[str, int] = {}
         self._folded: dict[str, int] = {}
 
-    def __call__(self, group_id: str) -> int:
-        """Give the number of a group; a new one if it was not met before."""
-        number = self._spelled.get(group_id)
-        if number is None:
-            number = self._folded.setdefault(fold(group_id), len(self.ids))
-            if number == len(self.ids):
-                self.ids.append(group_id)
-            self._spelled[group_id] = number
+    def __missing__(self, group_id: str) -> int:
+        number = self._folded.setdefault(fold(group_id), len(self.ids))
+        if number == len(self.ids):
+            self.ids.append(group_id)
+        self[group_id] = number
         return number
 
 
@@ -67,17 +67,16 @@ def classify(changes: Sequence[Change], refusing: Collection[str] = ()) -> Membe
     classes: dict[tuple[int, ...], int] = {}
     counts: list[int] = []
     class_of = array("i")
+    known: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[tuple[int, ...], bool]] = {}
     for change in changes:
         add, remove = change.add, change.remove
-        if len(add) + len(remove) == 1:
-            groups: tuple[int, ...] = (number((add or remove)[0]),)
-            conflicting = False
-        else:
-            added, removed = set(map(number, add)), set(map(number, remove))
-            groups = tuple(sorted(added | removed))
-            conflicting = not added.isdisjoint(removed)
-        refused = bool(refusing) and any(fold(number.ids[group]) in refusing for group in groups)
-        if change.sets_fields or conflicting or refused or (change.before is None and groups):
+        found = known.get((add, remove))
+        if found is None:
+            found = _groups_of(add, remove, number, refusing)
+            if len(known) < _REMEMBERED:
+                known[add, remove] = found
+        groups, by_account = found
+        if change.sets_fields or by_account or (change.before is None and groups):
             class_of.append(OWN_PUT)
             continue
         class_index = classes.setdefault(groups, len(counts))
@@ -86,3 +85,20 @@ def classify(changes: Sequence[Change], refusing: Collection[str] = ()) -> Membe
         counts[class_index] += 1
         class_of.append(class_index)
     return MembershipClasses(tuple(number.ids), tuple(classes), tuple(counts), class_of)
+
+
+def _groups_of(
+    add: tuple[str, ...], remove: tuple[str, ...], number: GroupNumbers, refusing: Collection[str]
+) -> tuple[tuple[int, ...], bool]:
+    """Give the groups that a change adds or removes, and whether they keep it from going by group."""
+    if len(add) + len(remove) == 1:
+        groups: tuple[int, ...] = (number[(add or remove)[0]],)
+        conflicting = False
+    elif add and remove:
+        added, removed = {number[group] for group in add}, {number[group] for group in remove}
+        groups = tuple(sorted(added | removed))
+        conflicting = not added.isdisjoint(removed)
+    else:
+        groups = tuple(sorted({number[group] for group in add or remove}))
+        conflicting = False
+    return groups, conflicting or (bool(refusing) and any(fold(number.ids[group]) in refusing for group in groups))

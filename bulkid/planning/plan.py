@@ -7,7 +7,7 @@ from dataclasses import field as attribute
 from typing import Final
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, Action, Change, DesiredState, Group
+from bulkid.model import Account, Action, Change, DesiredState, Group, new_tuple
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution
 from bulkid.planning.strategy import Strategy
@@ -15,6 +15,10 @@ from bulkid.resources import Field, current
 from bulkid.text import count_of, fold, listing, quote
 
 _UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
+_CREATE: Final = Action.CREATE
+_DELETE: Final = Action.DELETE
+
+_MEMBERSHIPS_REMEMBERED: Final = 4096  # distinct comparisons of groups; more than that and they hardly repeat
 
 DELETE_BATCH = 100
 """Accounts that one DELETE names at most."""
@@ -35,7 +39,7 @@ def diff(desired: DesiredState, account: Account | None, directory: Directory) -
             a run is resumed that may no longer read.
     """
     if desired.action is not _UPDATE:
-        if desired.action is Action.DELETE:
+        if desired.action is _DELETE:
             return _deletion(desired, account)
         if account is None:
             return _creation(desired)
@@ -50,14 +54,14 @@ def diff(desired: DesiredState, account: Account | None, directory: Directory) -
 def _creation(desired: DesiredState) -> Change:
     add = desired.add if desired.exact is None else desired.exact
     sets_fields = desired.values.count(None) < len(desired.values)
-    return Change("", desired.name, desired.values, sets_fields, add, (), None, Action.CREATE)
+    return new_tuple(Change, ("", desired.name, desired.values, sets_fields, add, (), None, _CREATE))
 
 
 def _deletion(desired: DesiredState, account: Account | None) -> Change:
     nothing = current().nothing
     if account is None:
         return Change(desired.account_id, desired.name, nothing, False, (), (), None)  # noqa: FBT003 - sets no field
-    return Change(account.id, account.name, nothing, False, (), (), account, Action.DELETE)  # noqa: FBT003 - the same
+    return new_tuple(Change, (account.id, account.name, nothing, False, (), (), account, _DELETE))
 
 
 def changed_fields(change: Change) -> list[tuple[Field, str | None, str]]:
@@ -194,15 +198,16 @@ def _membership(
     """Give the groups to add and to remove."""
     if desired.exact is not None:
         return _to_exact(desired, desired.exact, account, directory)
-    if account is None or account.group_ids is None or not (desired.add or desired.remove):
-        return desired.add, desired.remove
+    add, remove = desired.add, desired.remove
+    if account is None or account.group_ids is None or not (add or remove):
+        return add, remove
     present = _folded(account.group_ids)
-    add = tuple([group for group in desired.add if fold(group) not in present])
-    remove = tuple([group for group in desired.remove if fold(group) in present])
     # The desired state's own tuples where nothing falls away: many accounts share them.
-    return (desired.add if len(add) == len(desired.add) else add), (
-        desired.remove if len(remove) == len(desired.remove) else remove
-    )
+    if add and len(missing := [group for group in add if fold(group) not in present]) < len(add):
+        add = tuple(missing)
+    if remove and len(held := [group for group in remove if fold(group) in present]) < len(remove):
+        remove = tuple(held)
+    return add, remove
 
 
 def _to_exact(
@@ -265,7 +270,7 @@ class Plan:
 
     def count_of(self, action: Action) -> int:
         """How many changes have this action."""
-        return sum(change.action is action for change in self.changes)
+        return [change.action for change in self.changes].count(action)
 
     @property
     def by_account(self) -> tuple[Change, ...]:
@@ -310,6 +315,46 @@ class Plan:
         return (*self.notes, *unknown)
 
 
+class _Comparison:
+    """Compares desired states with a directory, as :func:`diff` does; what is the same of many is worked out once."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._account = directory.account
+        self._memberships: dict[tuple[object, ...], tuple[tuple[str, ...], tuple[str, ...]]] = {}
+        self._compared_as_texts = all(
+            type(field).equal is Field.equal and type(field).normalize is Field.normalize for field in current().fields
+        )
+
+    def change(self, desired: DesiredState) -> Change | None:
+        """Give what must be sent for an account; None when it is already as desired."""
+        account = self._account(desired.account_id)
+        if account is None or desired.action is not _UPDATE:
+            change = diff(desired, account, self._directory)
+            return None if change.empty else change
+        wanted, add, remove = desired.values, desired.add, desired.remove
+        if add or remove or desired.exact is not None:
+            add, remove = self._membership(desired, account)
+        present = account.values
+        if self._compared_as_texts and None not in wanted and wanted != present:
+            values: tuple[str | None, ...] = wanted
+        else:
+            values = _carried(wanted, present)
+        sets_fields = values is not present
+        if not (sets_fields or add or remove):
+            return None
+        return new_tuple(Change, (account.id, account.name, values, sets_fields, add, remove, account, _UPDATE))
+
+    def _membership(self, desired: DesiredState, account: Account) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        key = (desired.add, desired.remove, desired.exact, account.group_ids)
+        found = self._memberships.get(key)
+        if found is None:
+            found = _membership(desired, account, self._directory)
+            if len(self._memberships) < _MEMBERSHIPS_REMEMBERED:
+                self._memberships[key] = found
+        return found
+
+
 def build_plan(resolution: Resolution, directory: Directory) -> Plan:
     """Compare every desired state with the directory.
 
@@ -320,9 +365,10 @@ def build_plan(resolution: Resolution, directory: Directory) -> Plan:
     changes: list[Change] = []
     changing: list[DesiredState] = []
     unchanged: list[DesiredState] = []
+    compare = _Comparison(directory).change
     for desired in resolution.desired_states:
-        change = diff(desired, directory.account(desired.account_id), directory)
-        if change.empty:
+        change = compare(desired)
+        if change is None:
             unchanged.append(desired)
         else:
             changes.append(change)

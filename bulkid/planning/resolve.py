@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from bulkid.model import Action, DesiredState, Group, RowError, RowRequest
+from bulkid.model import Account, Action, DesiredState, Group, RowError, RowRequest, new_tuple
 from bulkid.planning.creation import DELETION_NOT_ALLOWED, NewGroups, ResolveOptions, look_alike_warning
 from bulkid.planning.directory import Directory
 from bulkid.planning.lookup import (
@@ -35,9 +35,15 @@ class Resolution:
     new_groups: tuple[Group, ...] = ()  # groups that rows name, that do not exist, and that the run may create
 
 
-FindAccount = Callable[[RowRequest], AccountKey | RowError]
+FindAccount = Callable[[RowRequest], Account | AccountKey | RowError]
+_RowResult = tuple[Hashable, DesiredState] | list[RowError]
+_Lists = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...] | None]
+"""Groups to add, groups to remove, and exactly these groups."""
 
-_DELETE: Final = Action.DELETE  # a member of an enum takes longer to find than a global name
+_UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
+_CREATE: Final = Action.CREATE
+_DELETE: Final = Action.DELETE
+_LISTS_REMEMBERED: Final = 4096  # distinct lists of rows; more than that and they hardly repeat
 _CHANGES_ALONE = ResolveOptions()
 
 
@@ -67,8 +73,8 @@ def resolve(
     if options.creates_groups and isinstance(groups, DirectoryGroups):
         removed = GroupResolver(groups.existing)  # what does not exist cannot be left
     row_reader = _RowReader(find, added, removed, columns, directory, may_delete=options.allow_delete)
-    found, row_errors = _merge_rows(requests, row_reader, mismatches, labels)
-    created = [desired.name for desired in found if desired.action is Action.CREATE]
+    found, row_errors = _merge_rows(requests, row_reader.read, mismatches, labels)
+    created = [desired.name for desired in found if desired.action is _CREATE]
     look_alikes = look_alike_warning(created, (account.name for account in directory.accounts or ()))
     warnings = (*_blind_warnings(directory, groups), *([look_alikes] if look_alikes else []))
     return Resolution(found, row_errors, warnings, new_groups.groups)
@@ -85,7 +91,7 @@ def offline_row_errors(requests: Iterable[RowRequest], columns: Mapping[str, str
     accounts = SheetAccounts(row for row in rows if row.row not in mismatches)
     groups = GroupResolver(SheetGroups())
     row_reader = _RowReader(accounts.find, groups, groups, columns, None, may_delete=True)
-    return _merge_rows(rows, row_reader, mismatches, SheetLabels(columns, str))[1]
+    return _merge_rows(rows, row_reader.read, mismatches, SheetLabels(columns, str))[1]
 
 
 class _RowReader:
@@ -107,43 +113,76 @@ class _RowReader:
         self._may_delete = may_delete
         self._columns = columns
         self._organization = None if directory is None else directory.organization_id
+        self._lists: dict[_Lists, _Lists | tuple[()]] = {}  # ids by texts; (): something is wrong with them
         self._exact_refusal = "" if directory is None else _exact_refusal(directory)
 
-    def read(self, row: RowRequest) -> tuple[Hashable, DesiredState] | list[RowError]:
+    def read(self, row: RowRequest) -> _RowResult:
         """Give the row's desired state with the key of its account; or all its errors."""
-        account_key = self._find(row)
-        add = self._added.resolve(row.add)
-        remove = self._removed.resolve(row.remove)
+        number, _, _, values, add, remove, exact, partition, action = row
+        found = self._find(row)
+        lists = self._lists.get((add, remove, exact))
+        if lists is None:
+            lists = self._resolve_lists(row)
+        if (
+            not lists
+            or isinstance(found, RowError)
+            or (action is _DELETE and not self._may_delete)
+            or (partition and not self._is_here(partition))
+        ):
+            return self._row_errors(row, found)
+        if isinstance(found, Account):
+            key: Hashable = found.id
+            account_id, name = found.id, found.name
+            action = _DELETE if action is _DELETE else _UPDATE
+        else:
+            key, account_id, name, action = found
+        add, remove, exact = lists
+        return key, new_tuple(DesiredState, (account_id, name, values, add, remove, exact, (number,), action))
+
+    def _resolve_lists(self, row: RowRequest) -> _Lists | tuple[()]:
+        """Give the ids of the row's groups, and remember them for other rows; () where anything is wrong with them."""
+        add, remove = self._added.resolve(row.add), self._removed.resolve(row.remove)
         exact = None if row.exact is None else self._added.resolve(row.exact)
-        row_errors = [account_key] if isinstance(account_key, RowError) else []
+        lists: _Lists | tuple[()] = ()
+        if not self._group_errors(row, add, remove, exact):
+            lists = (add.ids, remove.ids, None if exact is None else exact.ids)
+        if len(self._lists) < _LISTS_REMEMBERED:
+            self._lists[row.add, row.remove, row.exact] = lists
+        return lists
+
+    def _row_errors(self, row: RowRequest, found: Account | AccountKey | RowError) -> list[RowError]:
+        """Give all errors of a row that has some."""
+        row_errors = [found] if isinstance(found, RowError) else []
         if row.action is _DELETE and not self._may_delete:
             message = (
                 "The row deletes an account, and deletions are not allowed. Remove the row, or allow deletions. "
                 "--allow-delete allows them."
             )
             row_errors.append(self._row_error(row, ACTION_COLUMN, row.action.value, DELETION_NOT_ALLOWED, message))
-        if row.partition and self._organization is not None:
-            row_errors += self._partition_errors(row, self._organization)
-        if row.add or row.remove or exact is not None:
-            row_errors += self._group_errors(row, add, remove, exact)
-        if row_errors or isinstance(account_key, RowError):
-            return row_errors
-        key, account_id, name, action = account_key
-        ids = None if exact is None else exact.ids
-        return key, DesiredState(account_id, name, row.values, add.ids, remove.ids, ids, (row.row,), action)
+        if row.partition and not self._is_here(row.partition):
+            row_errors.append(self._partition_error(row))
+        add, remove = self._added.resolve(row.add), self._removed.resolve(row.remove)
+        exact = None if row.exact is None else self._added.resolve(row.exact)
+        return row_errors + self._group_errors(row, add, remove, exact)
 
-    def _partition_errors(self, row: RowRequest, organization: str) -> list[RowError]:
-        if row.partition == organization or fold(row.partition) == fold(organization):
-            return []
+    def _is_here(self, partition: str) -> bool:
+        """Whether an organisation is the one of the directory; a check of the sheet alone takes any."""
+        here = self._organization
+        return here is None or partition == here or fold(partition) == fold(here)
+
+    def _partition_error(self, row: RowRequest) -> RowError:
+        here = quote(self._organization or "")
         message = (
-            f"The row is for the organisation {quote(row.partition)}, but the connection is to {quote(organization)}. "
+            f"The row is for the organisation {quote(row.partition)}, but the connection is to {here}. "
             "Remove the row, or connect to its organisation."
         )
-        return [self._row_error(row, "partition_global_id", row.partition, "wrong_organization", message)]
+        return self._row_error(row, "partition_global_id", row.partition, "wrong_organization", message)
 
     def _group_errors(
         self, row: RowRequest, add: GroupList, remove: GroupList, exact: GroupList | None
     ) -> list[RowError]:
+        if exact is None and not (add.unresolved or remove.unresolved or remove.everyone or (add.ids and remove.ids)):
+            return []
         row_errors = []
         lists = (("groups_to_add", add), ("groups_to_remove", remove), ("groups", exact))
         for column, cell in lists:
@@ -190,32 +229,32 @@ class _RowReader:
 
 
 def _merge_rows(
-    requests: Iterable[RowRequest], row_reader: _RowReader, mismatches: Mapping[int, RowError], labels: SheetLabels
+    requests: Iterable[RowRequest],
+    read: Callable[[RowRequest], _RowResult],
+    mismatches: Mapping[int, RowError],
+    labels: SheetLabels,
 ) -> tuple[tuple[DesiredState, ...], tuple[RowError, ...]]:
     """Read all rows and merge those for the same account."""
     row_errors: list[RowError] = []
-    positions: dict[Hashable, int] = {}
-    found: list[DesiredState | list[DesiredState]] = []  # most accounts have one row, and need no list
+    found: dict[Hashable, DesiredState | list[DesiredState]] = {}  # most accounts have one row, and need no list
     for row in requests:
-        result = row_reader.read(row)
-        mismatch = mismatches.get(row.row)
+        result = read(row)
+        mismatch = mismatches.get(row.row) if mismatches else None
         if mismatch is not None:
             row_errors.append(mismatch)
         if isinstance(result, list):
             row_errors += result
         elif mismatch is None:
             key, desired = result
-            position = positions.setdefault(key, len(found))
-            if position == len(found):
-                found.append(desired)
+            before = found.setdefault(key, desired)
+            if before is desired:
                 continue
-            before = found[position]
             if isinstance(before, list):
                 before.append(desired)
             else:
-                found[position] = [before, desired]
+                found[key] = [before, desired]
     merged: list[DesiredState] = []
-    for item in found:
+    for item in found.values():
         joint = merge(item, labels) if isinstance(item, list) else item
         if isinstance(joint, list):
             row_errors += joint

@@ -3,16 +3,18 @@
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 from bulkid.errors import PermissionDeniedError, UsageError
 from bulkid.model import Action, Change, QuotaRule, RowRequest
 from bulkid.planning.cover import Cover, accounts_only, cover, groups_where_possible
 from bulkid.planning.creation import GUID
 from bulkid.resources import current
-from bulkid.text import fold, humanize_seconds, listing
+from bulkid.text import fold, fold_all, humanize_seconds, listing
 
 StrategyOption = Literal["auto", "accounts", "groups"]
+
+_UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
 
 _PAGE = 1000  # accounts that one GET reads back
 
@@ -55,7 +57,7 @@ def without_carried(changes: Sequence[Change], new_group_ids: Collection[str]) -
         changes: All changes of a plan.
         new_group_ids: Folded ids of the groups that the run creates.
     """
-    if not new_group_ids and all(change.action is Action.UPDATE for change in changes):
+    if not new_group_ids and all(change.action is _UPDATE for change in changes):
         return changes
     left = []
     for change in changes:
@@ -91,12 +93,13 @@ def choose_strategy(
 
 
 def _choose_automatically(changes: Sequence[Change], batch_size: int, constraints: Constraints) -> Strategy:
-    puts = accounts_only(changes).puts
+    alone = by_accounts(changes)
+    puts = alone.account_puts
     fewest = Strategy(cover(changes, batch_size, constraints.refusing), puts)
     scarce = minimum_seconds(puts, constraints.rules, "PUT") > 0
     worthwhile = fewest.cover.puts < puts and (scarce or _saves_half(fewest, constraints))
     if not (constraints.read_back and worthwhile):
-        return by_accounts(changes)
+        return alone
     saving = _saving(fewest, constraints)
     if constraints.may_write_groups:
         why = "since the quota makes requests scarce" if scarce else "since that saves at least half"
@@ -105,7 +108,7 @@ def _choose_automatically(changes: Sequence[Change], batch_size: int, constraint
     if constraints.may_write_groups is False:
         advice = "Grant PM.Group (or PM.Group.Write) to the application for that."
     reason = f"Group requests would make it {saving}. {advice}"
-    return Strategy(accounts_only(changes), puts, reason, is_advice=True)
+    return replace(alone, reason=reason, is_advice=True)
 
 
 def _by_groups(changes: Sequence[Change], batch_size: int, constraints: Constraints) -> Strategy:
@@ -186,14 +189,17 @@ def wanted_accounts(requests: Iterable[RowRequest]) -> tuple[tuple[str, ...], tu
 
     Names that differ by case alone are listed each: they may be those of two accounts.
     """
-    ids: dict[str, str] = {}
+    ids: list[str] = []
     names: dict[str, None] = {}
     for request in requests:
-        if request.account_id:
-            ids.setdefault(fold(request.account_id), request.account_id)
+        if account_id := request.account_id:
+            ids.append(account_id)
         elif request.name:
             names[request.name] = None
-    return tuple(ids.values()), tuple(names)
+    first: dict[str, str] = {}
+    for key, account_id in zip(fold_all(ids), ids, strict=True):
+        first.setdefault(key, account_id)
+    return tuple(first.values()), tuple(names)
 
 
 def names_beside_ids(requests: Iterable[RowRequest], absent: Collection[str]) -> tuple[str, ...]:

@@ -2,15 +2,21 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations
+from unittest.mock import patch
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.model import Account, RowRequest
+from bulkid.model import Account, Action, RowRequest
+from bulkid.planning import plan as plan_module
+from bulkid.planning import resolve as resolve_module
+from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import build_plan, confirms, describe, diff, shortfall
 from bulkid.planning.resolve import Resolution, offline_row_errors, resolve
+from bulkid.resources import DISPLAY_NAME, ROBOT_ACCOUNTS, Field, Resource, using
 from tests.support.planning_world import (
     ACCOUNTS,
     COLUMNS,
@@ -18,6 +24,7 @@ from tests.support.planning_world import (
     GROUP_LISTS,
     GROUPS,
     LAW,
+    ORG,
     accounts,
     directory,
     put,
@@ -25,6 +32,19 @@ from tests.support.planning_world import (
     rows,
 )
 
+REMEMBERED = st.sampled_from([0, 1, 4096])
+"""How many distinct lists of groups planning remembers."""
+
+
+class AnyCase(Field):
+    """A field whose values do not differ by case."""
+
+    def normalize(self, value: str) -> str:
+        return value.lower()
+
+
+ANY_CASE = AnyCase("display_name", "displayName", "display name", ("display name",))
+RESOURCES = st.sampled_from([replace(ROBOT_ACCOUNTS, fields=(field,)) for field in (DISPLAY_NAME, ANY_CASE)])
 ANY_TEXT = st.text(st.characters(), max_size=12)
 ID_OF_GROUP = {text.lower(): group.id for group in GROUPS for text in (group.name, group.id)}
 ID_OF_ACCOUNT = {text.lower(): known.id for known in ACCOUNTS for text in (known.name, known.id)}
@@ -261,3 +281,54 @@ def test_where_the_server_does_not_tell_the_groups_an_exact_list_still_comes_tru
     (found,) = resolve([request(account_id=hidden.id, exact=texts)], known, COLUMNS).desired_states
     after = put(state[0], diff(found, hidden, known))
     assert ids(after.group_ids or ()) == ids(texts)
+
+
+@LAW
+@given(rows(most=12), accounts(), DIRECTORIES, RESOURCES, REMEMBERED)
+def test_accounts_compared_together_differ_as_each_does_alone(
+    sheet: list[RowRequest], state: tuple[Account, ...], known: Directory, resource: Resource, remembered: int
+) -> None:
+    """Also where names differ by case alone, where the server does not say which groups an account is in, and blind."""
+    some = tuple(
+        each._replace(values=(each.values[0] and each.values[0].upper(),), group_ids=None) if place % 2 else each
+        for place, each in enumerate(state)
+    )
+    sheet = [
+        row._replace(action=Action.CREATE if row.name else Action.DELETE) if row.row % 5 == 0 else row for row in sheet
+    ]
+    with using(resource), patch.object(plan_module, "_MEMBERSHIPS_REMEMBERED", remembered):
+        for present in (directory(state), directory(some), known):
+            resolution = resolve(sheet, present, COLUMNS, ResolveOptions(create_missing=True, allow_delete=True))
+            plan = build_plan(resolution, present)
+            alone = [
+                (desired, diff(desired, present.account(desired.account_id), present))
+                for desired in resolution.desired_states
+            ]
+            assert list(zip(plan.changing, plan.changes, strict=True)) == [pair for pair in alone if not pair[1].empty]
+            assert list(plan.unchanged) == [desired for desired, change in alone if change.empty]
+
+
+@LAW
+@given(rows(most=12), DIRECTORIES, st.lists(st.sampled_from(["", "", ORG, ORG.upper(), "another"])), REMEMBERED)
+def test_rows_read_together_ask_for_what_each_asks_for_alone(
+    sheet: list[RowRequest], known: Directory, organizations: list[str], remembered: int
+) -> None:
+    """Lists of groups repeat in a sheet, and nothing of one row may pass to another that has the same."""
+    actions = [Action.UPDATE, Action.UPDATE, Action.CREATE, Action.DELETE]
+    sheet = [
+        row._replace(partition=organization, action=actions[place % len(actions)])
+        for place, (row, organization) in enumerate(zip(sheet, organizations, strict=False))
+    ]
+    with patch.object(resolve_module, "_LISTS_REMEMBERED", remembered):
+        for options in (ResolveOptions(), ResolveOptions(create_missing=True, allow_delete=True)):
+            alone = [resolve([row], known, COLUMNS, options) for row in sheet]
+            together = resolve(sheet, known, COLUMNS, options)
+            expected = [error for each in alone for error in each.row_errors]
+            between_rows = {"contradiction", "account_mismatch"}
+            assert [error for error in together.row_errors if error.code not in between_rows] == [
+                error for error in expected if error.code not in between_rows
+            ]
+            by_row = {row: state for each in alone for state in each.desired_states for row in state.rows}
+            for state in together.desired_states:
+                if len(state.rows) == 1:
+                    assert state == by_row[state.rows[0]]

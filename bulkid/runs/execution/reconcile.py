@@ -7,9 +7,21 @@ its own: a resume has it confirmed, and checks its change limit. Resuming an int
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from bulkid.model import NEW_GROUP, Account, Action, Change, DesiredState, Group, Outcome, RunItem, Status, Via
+from bulkid.model import (
+    NEW_GROUP,
+    Account,
+    Action,
+    Change,
+    DesiredState,
+    Group,
+    Outcome,
+    RunItem,
+    Status,
+    Via,
+    new_tuple,
+)
 from bulkid.planning.cover import GroupBatch
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import Plan, describe, diff
@@ -25,6 +37,8 @@ from bulkid.planning.strategy import Strategy
 from bulkid.runs.execution.bisection import Batch
 from bulkid.runs.options import Preview
 from bulkid.text import fold
+
+_UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
 
 DEFERRED = Outcome(Status.PENDING, error_code="left_for_later", error="Left for later: the run was a trial.")
 """The outcome of an account that a trial leaves for later."""
@@ -146,12 +160,19 @@ def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], st
         strategy: The requests that carry the changes; None: one PUT per account.
     """
     directory = directory.without_accounts()
-    taken = [(number, change._replace(before=None)) for number, change in changes]
-    creations = tuple([each for each in taken if each[1].action is Action.CREATE])
-    deletions = tuple([each for each in taken if each[1].action is Action.DELETE])
+    taken: list[tuple[int, Change]] = []
+    updates_alone = True
+    for number, (account_id, name, values, sets_fields, add, remove, _, action) in changes:
+        change = new_tuple(Change, (account_id, name, values, sets_fields, add, remove, None, action))
+        taken.append((number, change))
+        updates_alone = updates_alone and action is _UPDATE
     updates = taken
-    if creations or deletions:
-        updates = [each for each in taken if each[1].action is Action.UPDATE]
+    creations: tuple[tuple[int, Change], ...] = ()
+    deletions: tuple[tuple[int, Change], ...] = ()
+    if not updates_alone:
+        updates = [each for each in taken if each[1].action is _UPDATE]
+        creations = tuple([each for each in taken if each[1].action is Action.CREATE])
+        deletions = tuple([each for each in taken if each[1].action is Action.DELETE])
     new_groups = _new_groups(directory, updates, creations)
     if strategy is None or not (strategy.cover.batches or new_groups):
         return SendPlan(directory, updates, {}, [], new_groups, creations, deletions)
