@@ -1,15 +1,18 @@
 """No request leaves without its intent in the journal, and an intent alone does not mean that it was applied."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from aiohttp import web
 
 from bulkid import runs
 from bulkid.errors import StateError
 from bulkid.journal.store import Journal, open_journal
+from bulkid.model import Change, Request
 from bulkid.runs.execution import account_sender, group_sender
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
 
@@ -54,6 +57,31 @@ async def test_the_journal_has_the_intent_of_each_request_that_comes_in(
         result = await runs.run(sheet(tmp_path, *lines), server.target, how, context(tmp_path))
     assert (result.exit_code, result.summary["updated"]) == (0, 10)
     assert (server.named, server.without) == (10, [])
+
+
+async def test_responses_get_their_turn_while_the_tasks_of_a_chunk_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_sender, "_TASKS_AT_ONCE", 2)
+    turns, made, put_account = 0, Counter[int](), account_sender.put_account
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    def counted(organization_id: str, change: Change) -> Request:
+        made[turns] += 1
+        return put_account(organization_id, change)
+
+    monkeypatch.setattr(account_sender, "put_account", counted)
+    async with Watching(tmp_path).served() as server, anyio.create_task_group() as tasks:
+        tasks.start_soon(count_turns)
+        result = await runs.run(sheet(tmp_path, *BY_ACCOUNT), server.target, options(tmp_path), context(tmp_path))
+        tasks.cancel_scope.cancel()
+    assert (result.exit_code, result.summary["updated"]) == (0, 10)
+    assert list(made.values()) == [2, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("written", [0, 1], ids=["the first", "the second"])

@@ -7,6 +7,8 @@ failures holds for all of them.
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
+from anyio.lowlevel import checkpoint
+
 from bulkid.clock import Clock
 from bulkid.engine.auth_failures import OnForbidden
 from bulkid.engine.sender import Settled, Task
@@ -31,6 +33,10 @@ INTENT_CHUNK = 1024
 """Accounts whose intent is journaled in one transaction, ahead of sending. A crash leaves at most two chunks unknown,
 and a resume reads those back. The next chunk is journaled while half of one is left: sending that takes at least 20 ms,
 which a busy disk needs to write."""
+
+_TASKS_AT_ONCE = 64
+"""Tasks of a chunk that are made before responses get their turn, which takes 0.3 ms. A whole chunk takes 4 ms: that is
+longer than 16 requests in flight keep a server busy which takes 0.2 ms for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +199,13 @@ class AccountSender:
             await self.writer.wait_for_capacity()
             chunk = changes[start : start + INTENT_CHUNK]
             await self.intend([number for number, _ in chunk], Via.ACCOUNT)
+            tasks: list[Task] = []
+            for begin in range(0, len(chunk), _TASKS_AT_ONCE):
+                tasks += [task(number, change) for number, change in chunk[begin : begin + _TASKS_AT_ONCE]]
+                await checkpoint()
             self._changes.update(chunk)
             self._not_submitted = len(changes) - start - len(chunk)
-            yield [task(number, change) for number, change in chunk]
+            yield tasks
 
     async def intend(self, numbers: Sequence[int], via: Via) -> None:
         """Journal that requests for some run items may leave from now on."""
