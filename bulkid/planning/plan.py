@@ -1,7 +1,7 @@
 """The plan: which accounts change, and how each differs from what is wanted; descriptions of changes."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 from typing import Final
@@ -153,21 +153,51 @@ def describe(change: Change, directory: Directory) -> str:
     ``created: display name "X"; + Finance``, a deletion ``deleted``. No name can be taken for a separator:
     :func:`split_description` takes the line apart.
     """
-    if change.action is not _UPDATE:
-        if change.action is Action.DELETE:
-            return "deleted"
-        parts = [f'{field.label} "{value}"' for field, _, value in changed_fields(change) if value]
-        parts += [f"+ {directory.group_name(group)}" for group in change.add]
-        return f"created: {join_description(parts)}" if parts else "created"
-    parts = []
-    # Of one or two parts, each loop takes less than a comprehension would take to begin.
-    for field, before, after in changed_fields(change):
-        parts.append(field.describe_change(before, after))
-    for group in change.add:
-        parts.append(f"+ {directory.group_name(group)}")
-    for group in change.remove:
-        parts.append(f"- {directory.group_name(group)}")
-    return join_description(parts)
+    return Descriptions(directory).of(change)
+
+
+class Descriptions:
+    """Describes changes as :func:`describe` does; of groups that many changes have in common it looks once."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._fields, self._nothing = current().fields, current().nothing
+        self._memberships: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
+
+    def of(self, change: Change) -> str:
+        """Describe a change."""
+        _, _, values, sets_fields, add, remove, account, action = change
+        if action is not _UPDATE:
+            return "deleted" if action is _DELETE else self._creation(change)
+        words = ""
+        if sets_fields:
+            present = self._nothing if account is None else account.values
+            for place, field in enumerate(self._fields):  # as in changed_fields, without the list
+                value, was = values[place], present[place]
+                if value is not None and not field.equal(was, value):
+                    part = _escaped(field.describe_change(was, value))
+                    words = f"{words}; {part}" if words else part
+        if add or remove:
+            memberships = self._memberships.get((add, remove))
+            if memberships is None:
+                memberships = self._describe_memberships(add, remove)
+            words = f"{words}; {memberships}" if words else memberships
+        return words
+
+    def _creation(self, change: Change) -> str:
+        parts = [_escaped(f'{field.label} "{value}"') for field, _, value in changed_fields(change) if value]
+        if change.add:
+            parts.append(self._describe_memberships(change.add, ()))
+        return f"created: {'; '.join(parts)}" if parts else "created"
+
+    def _describe_memberships(self, add: tuple[str, ...], remove: tuple[str, ...]) -> str:
+        name = self._directory.group_name
+        described = "; ".join(
+            [_escaped(f"+ {name(group)}") for group in add] + [_escaped(f"- {name(group)}") for group in remove]
+        )
+        if len(self._memberships) < _MEMBERSHIPS_REMEMBERED:
+            self._memberships[add, remove] = described
+        return described
 
 
 _SEPARATOR_IN_NAME: Final = re.compile(r";(\\*) (?=[+-] )")
@@ -175,15 +205,12 @@ _ESCAPED_IN_NAME: Final = re.compile(r";\\(\\*) (?=[+-] )")
 _BEFORE_GROUP: Final = re.compile(r"; (?=[+-] )")
 
 
-def join_description(parts: Sequence[str]) -> str:
-    r"""Join the parts of a description. ``; + `` and ``; - `` begin a group and nothing else.
+def _escaped(part: str) -> str:
+    r"""Give a part of a description, in which ``; + `` and ``; - `` begin a group and nothing else.
 
     A name that contains one of these gets a backslash in it: ``A; + B`` becomes ``A;\ + B``.
     """
-    for part in parts:
-        if ";" in part:  # as in nearly none
-            return "; ".join([_SEPARATOR_IN_NAME.sub(r";\\\1 ", part) for part in parts])
-    return "; ".join(parts)
+    return _SEPARATOR_IN_NAME.sub(r";\\\1 ", part) if ";" in part else part
 
 
 def split_description(description: str) -> list[str]:

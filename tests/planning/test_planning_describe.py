@@ -3,12 +3,14 @@
 import re
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bulkid.model import Account, Action, Change, Group
+from bulkid.planning import plan
 from bulkid.planning.directory import Directory
-from bulkid.planning.plan import describe, split_description
+from bulkid.planning.plan import Descriptions, describe, split_description
 from bulkid.resources import DISPLAY_NAME, ROBOT_ACCOUNTS, Field, Resource, using
 from tests.support.planning_world import LAW, ORG
 
@@ -49,8 +51,12 @@ def _parts(change: Change, directory: Directory, resource: Resource) -> list[str
     )
 
 
+def _directory(names: tuple[str, str]) -> Directory:
+    return Directory(ORG, None, [Group("g1", names[0]), Group("g2", names[1])])
+
+
 def _holds(change: Change, names: tuple[str, str], resource: Resource) -> None:
-    directory = Directory(ORG, None, [Group("g1", names[0]), Group("g2", names[1])])
+    directory = _directory(names)
     parts = _parts(change, directory, resource)
     words = describe(change, directory)
     if change.action is Action.DELETE:
@@ -76,3 +82,15 @@ def test_a_change_is_described_field_by_field_and_group_by_group(change: Change,
 def test_a_change_of_several_fields_is_described_too(change: Change, names: tuple[str, str]) -> None:
     with using(THREE_FIELDS):
         _holds(change, names, THREE_FIELDS)
+
+
+@LAW
+@given(st.lists(_changes(ROBOT_ACCOUNTS), max_size=6), st.tuples(TEXTS, TEXTS), st.integers(0, 2))
+def test_changes_described_together_are_described_as_each_alone(
+    changes: list[Change], names: tuple[str, str], remembered: int
+) -> None:
+    directory = _directory(names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "_MEMBERSHIPS_REMEMBERED", remembered)
+        together = Descriptions(directory)
+        assert [together.of(change) for change in changes] == [describe(change, directory) for change in changes]

@@ -24,7 +24,7 @@ from bulkid.model import (
 )
 from bulkid.planning.cover import GroupBatch
 from bulkid.planning.directory import Absent, Directory, Unknown
-from bulkid.planning.plan import Plan, describe, diff
+from bulkid.planning.plan import Descriptions, Plan, describe, diff
 from bulkid.planning.preconditions import (
     CHANGED_SINCE,
     existing_group,
@@ -59,17 +59,18 @@ class PlannedItems:
 
     def __iter__(self) -> Iterator[RunItem]:
         plan, directory = self.preview.plan, self.preview.directory
+        description = Descriptions(directory).of
         number = 0
         pending = Outcome(Status.PENDING)
         for change, desired in zip(plan.changes, plan.changing, strict=True):
-            yield RunItem(number, desired, change.before, describe(change, directory), pending)
+            yield RunItem(number, desired, change.before, description(change), pending)
             number += 1
         unchanged = Outcome(Status.UNCHANGED, finished_at=self.now)
         for desired in plan.unchanged:
             yield RunItem(number, desired, directory.account(desired.account_id), "", unchanged)
             number += 1
         for change, desired in zip(plan.skipped_changes, plan.skipped, strict=True):
-            yield RunItem(number, desired, change.before, describe(change, directory), DEFERRED)
+            yield RunItem(number, desired, change.before, description(change), DEFERRED)
             number += 1
 
 
