@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from bulkid.clock import iso_utc
 from bulkid.errors import UsageError
 from bulkid.model import ReportRow, RunRecord, Status, Via
+from bulkid.report import text_files
 from bulkid.report.atomic import ReportError, prepare_folder
 from bulkid.report.formats import ReportContent
 from bulkid.report.summary import build_summary
@@ -107,6 +108,50 @@ def test_every_row_stands_in_each_file_once_and_as_it_was(rows: list[ReportRow])
         counted = Counter(line[3] for line in lines)
         assert {status: summary[status] for status in Status} == {status: counted[status] for status in Status}
         assert summary["rows"] == len(rows) == sum(summary[status] for status in Status)
+
+
+def as_csv(lines: Iterable[Iterable[str]]) -> str:
+    file = io.StringIO(newline="")
+    csv.writer(file).writerows(lines)
+    return file.getvalue()
+
+
+@settings(max_examples=examples(50, soak=1000), deadline=None)
+@given(rows=report_rows() | st.lists(st.builds(a_row, changes=nasty_text | st.just("+ Finance")), max_size=3))
+def test_the_report_is_what_the_standard_library_writes_of_its_cells(rows: list[ReportRow]) -> None:
+    run = a_run()
+    with tempfile.TemporaryDirectory() as name:
+        write(Path(name), rows, run=run)
+        written = (Path(name) / "report.csv").read_bytes()
+    cells = [[escape_formula(cell) for cell in as_text(_named_groups(row), run.run_id)] for row in rows]
+    assert written == as_csv([COLUMNS, *cells]).encode("utf-8-sig", "backslashreplace")
+
+
+_CELLS = st.text("ab,\"\r\n' \0\ud800", max_size=3)
+
+
+@settings(max_examples=examples(300, soak=5000), deadline=None)
+@given(lines=st.lists(st.lists(_CELLS | st.just("plain"), max_size=3), max_size=3))
+def test_lines_that_need_no_quotes_are_those_of_the_standard_library(lines: list[list[str]]) -> None:
+    assert text_files._join(lines) in {as_csv(lines), ""}
+
+
+def test_only_lines_that_need_quotes_are_written_by_the_standard_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joined: list[str] = []
+
+    def recorded(lines: Sequence[Sequence[str]]) -> str:
+        joined.append(join(lines))
+        return joined[-1]
+
+    join = text_files._join
+    monkeypatch.setattr(text_files, "_join", recorded)
+    report = OpenReport(content_of(a_run(), tmp_path), ())
+    for row in (a_row(2), a_row(3, name="A, B"), a_row(4, Status.FAILED)):
+        report.write([row])
+    report.discard()
+    assert [bool(text) for text in joined] == [True, False, True, True]  # the last one is of retry.csv
 
 
 @settings(max_examples=examples(25, soak=400), deadline=None)
