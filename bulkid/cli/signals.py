@@ -116,11 +116,11 @@ def stopping(stop: "Stop", notify: Callable[[str], None]) -> Iterator[None]:
     def arrived(number: int) -> None:
         name = signal.Signals(number).name
         if stop.requested:
+            stop.abort()  # first, whatever keeps the message from being shown
             notify("Stopping at once. The journal keeps what was sent.")
-            stop.abort()
         else:
-            notify("Stopping: requests in flight finish first (10 s at most). Press Ctrl+C again to stop at once.")
             stop.request(_REASONS.get(name, f"Stopped by {name}"))
+            notify("Stopping: requests in flight finish first (10 s at most). Press Ctrl+C again to stop at once.")
 
     with pending_signals.delivering(arrived):
         yield

@@ -246,6 +246,25 @@ def test_the_second_aborts(options: dict[str, bool]) -> None:
 
 
 @pytest.mark.parametrize("options", LOOPS)
+def test_each_stops_the_run_even_if_its_message_cannot_be_shown(options: dict[str, bool]) -> None:
+    async def work(stop: Stop, reported: list[str]) -> None:
+        def fail(text: str) -> None:
+            reported.append(text)
+            raise OSError("too many open files")
+
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        with stopping(stop, fail):
+            asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+            await stop.wait()
+            asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGINT)
+            await stop.wait_aborted()
+            await anyio.lowlevel.checkpoint()
+
+    _, reported = _in_loop(options, work)
+    assert len(reported) == 2
+
+
+@pytest.mark.parametrize("options", LOOPS)
 def test_a_signal_ends_the_loop_s_wait_for_events(options: dict[str, bool]) -> None:
     """One that comes between the last instruction and the system's wait is seen by the wake-up descriptor alone."""
 
