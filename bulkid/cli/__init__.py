@@ -76,7 +76,7 @@ def main() -> None:
         with sheet_child(sys.argv[1:]):
             from bulkid.cli.app import app_for
 
-            app_for("".join(sys.argv[1:2]))(prog_name="bulkid", args=sys.argv[1:])
+            app_for(sys.argv[1:])(prog_name="bulkid", args=sys.argv[1:])
     except (KeyboardInterrupt, RuntimeError) as error:
         from bulkid.errors import EXIT_INTERRUPTED, interrupted
 

@@ -3,7 +3,7 @@
 import copy
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import typer
@@ -95,12 +95,17 @@ def _command(
     return declare
 
 
-@functools.cache
-def app_for(first: str) -> typer.Typer:
-    """Return as much of the app as a command line needs that begins with this argument, since to make all takes long.
+def app_for(arguments: Sequence[str]) -> typer.Typer:
+    """Return as much of the app as a command line needs, since to make all of it takes long.
 
     That is the command that it calls, or where it only lists the commands those without their options.
     """
+    after_state_dir = arguments[2:] if arguments[:1] == ["--state-dir"] else arguments
+    return _part("".join(after_state_dir[:1]))
+
+
+@functools.cache
+def _part(first: str) -> typer.Typer:
     part = copy.copy(app)
     if first in _LISTING:
         part.registered_commands = [_without_options(each) for each in app.registered_commands]

@@ -20,7 +20,6 @@ from bulkid.report.atomic import prepare_folder
 from bulkid.report.rate import Rate
 from bulkid.report.summary import build_summary, trial_outcome
 from bulkid.runs.execution import finish
-from bulkid.runs.execution.connection import hold_lock
 from bulkid.runs.execution.reconcile import items_to_resume
 from bulkid.runs.options import Context, RunOptions, RunResult, Target
 from bulkid.runs.rates import recent_rates, run_rates
@@ -196,6 +195,8 @@ async def lock_run(
         LockedError: Another process works on it.
         InterruptedRunError: A stop was requested while it waited.
     """
+    from bulkid.runs.execution.connection import hold_lock
+
     holder = owner_of(replace(record, host=platform.node(), pid=os.getpid()))
     try:
         await stack.enter_async_context(hold_lock(journal, lock_name(record), holder, context))

@@ -10,7 +10,6 @@ from typing import Any
 from bulkid.errors import UsageError
 from bulkid.journal.names import new_run_id
 from bulkid.model import ChangeBound, FailureBound, QuotaRule, RunRecord, RunStatus
-from bulkid.runs.execution.connection import base_of
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.sheet import SheetInfo, SheetOptions
 from bulkid.text import fold
@@ -119,6 +118,8 @@ def same_target(record: RunRecord, target: Target) -> Target:
     Raises:
         UsageError: The run has a plan, and the target is another server or organisation.
     """
+    from bulkid.runs.execution.connection import base_of
+
     if record.phase != "planned":
         return replace(target, url=target.url or record.base_url)
     # The embedded sandbox ended with the run, and a new one has another address.

@@ -87,5 +87,6 @@ def test_a_page_of_help_needs_the_parser_alone(arguments: tuple[str, ...]) -> No
     assert loaded(*arguments) & set(LIBRARIES) == {"typer"}
 
 
-def test_a_list_of_runs_needs_no_pydantic(tmp_path: Path) -> None:
-    assert "pydantic" not in loaded("--state-dir", str(tmp_path), "runs")
+def test_a_list_of_runs_needs_the_database_alone(tmp_path: Path) -> None:
+    modules = loaded("--state-dir", str(tmp_path), "runs")
+    assert not modules & {"pydantic", "structlog", "aiohttp", "pandas"}
