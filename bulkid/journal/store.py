@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from bulkid.errors import StateError, UsageError
 from bulkid.journal import codec
-from bulkid.journal.bulk import ExecuteMany, ranges
+from bulkid.journal.bulk import ExecuteMany, InsertMany, ranges
 from bulkid.journal.database import PAGE, Database, open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.locks import LockHandle
@@ -72,11 +72,11 @@ def _values(names: Sequence[str]) -> dict[str, Any]:
 
 _THIS_ITEM = and_(entries.c.run == bindparam("in_run"), entries.c.entry == bindparam("number"))
 
-_INSERT_ROWS = ExecuteMany(
+_INSERT_ROWS = InsertMany(
     insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS, sound=("run", "row", "cells", "faults")
 )
-_INSERT_ITEMS = ExecuteMany(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
-_INSERT_UNTOUCHED = ExecuteMany(
+_INSERT_ITEMS = InsertMany(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
+_INSERT_UNTOUCHED = InsertMany(
     # What is the same for each is written out: to bind it takes as long as all the rest.
     insert(entries).values(
         {
@@ -91,7 +91,7 @@ _INSERT_UNTOUCHED = ExecuteMany(
     sound=("run", "entry", "wish", "before"),
 )
 _PLANNED_CHANGE_COLUMNS = tuple(planned_changes.c.keys())
-_INSERT_PLANNED_CHANGES = ExecuteMany(
+_INSERT_PLANNED_CHANGES = InsertMany(
     insert(planned_changes).values(_values(_PLANNED_CHANGE_COLUMNS)), _PLANNED_CHANGE_COLUMNS
 )
 _LINK = ExecuteMany(
