@@ -142,7 +142,7 @@ def test_many_may_open_a_new_directory_at_once(tmp_path: Path) -> None:
 
 def settings_of(journal: Journal) -> dict[str, object]:
     with journal.database.write() as connection:
-        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout", "wal_autocheckpoint")
         return {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in names}
 
 
@@ -152,6 +152,7 @@ def test_commits_are_durable_and_keys_are_checked(file_journal: Journal) -> None
         "synchronous": 2,
         "foreign_keys": 1,
         "busy_timeout": 30_000,
+        "wal_autocheckpoint": 4000,
     }
 
 

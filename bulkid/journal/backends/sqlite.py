@@ -27,6 +27,9 @@ from bulkid.journal.locks.file import FileLockHandle
 FILE_NAME = "bulkid.db"
 
 BUSY_S = 30.0  # how long a transaction waits for another process's; they take milliseconds
+# So many pages of log are taken over into the database at once. The plan of 20,000 accounts (15 MB) is taken over
+# while its requests leave, not before: a tenth of the CPU of journaling it, and a wait for the disk.
+_LOG_PAGES = 4000
 SHRINK_WAIT_S = 3.0  # how long `shrink` waits for other processes
 
 _WRITES = "bulkid_writes"
@@ -204,6 +207,7 @@ def _prepare(engine: Engine) -> bool:
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
 
 
 def _begin(connection: Connection) -> None:
