@@ -185,16 +185,13 @@ class Descriptions:
         return words
 
     def _creation(self, change: Change) -> str:
-        parts = [_escaped(f'{field.label} "{value}"') for field, _, value in changed_fields(change) if value]
-        if change.add:
-            parts.append(self._describe_memberships(change.add, ()))
-        return f"created: {'; '.join(parts)}" if parts else "created"
+        parts = [f'{field.label} "{value}"' for field, _, value in changed_fields(change) if value]
+        parts += [f"+ {self._directory.group_name(group)}" for group in change.add]
+        return f"created: {join_description(parts)}" if parts else "created"
 
     def _describe_memberships(self, add: tuple[str, ...], remove: tuple[str, ...]) -> str:
         name = self._directory.group_name
-        described = "; ".join(
-            [_escaped(f"+ {name(group)}") for group in add] + [_escaped(f"- {name(group)}") for group in remove]
-        )
+        described = join_description([f"+ {name(group)}" for group in add] + [f"- {name(group)}" for group in remove])
         if len(self._memberships) < _MEMBERSHIPS_REMEMBERED:
             self._memberships[add, remove] = described
         return described
@@ -205,11 +202,15 @@ _ESCAPED_IN_NAME: Final = re.compile(r";\\(\\*) (?=[+-] )")
 _BEFORE_GROUP: Final = re.compile(r"; (?=[+-] )")
 
 
-def _escaped(part: str) -> str:
-    r"""Give a part of a description, in which ``; + `` and ``; - `` begin a group and nothing else.
+def join_description(parts: Iterable[str]) -> str:
+    r"""Join the parts of a description. ``; + `` and ``; - `` begin a group and nothing else.
 
     A name that contains one of these gets a backslash in it: ``A; + B`` becomes ``A;\ + B``.
     """
+    return "; ".join(map(_escaped, parts))
+
+
+def _escaped(part: str) -> str:
     return _SEPARATOR_IN_NAME.sub(r";\\\1 ", part) if ";" in part else part
 
 
