@@ -106,17 +106,19 @@ def run_record(columns: Sequence[Any]) -> RunRecord:
 # --- rows
 
 
-def row_values(run: int, row: SheetRow) -> tuple[Any, ...]:
-    """Turn a row of the sheet into ``ROW_COLUMNS``."""
-    request = row.request
-    return (
-        run,
-        row.row,
-        dumps(row.cells),
-        row.account_id if request is None else request.account_id,
-        row.name if request is None else request.name,
-        dump_row_errors(row.row_errors) if row.row_errors else None,
-    )
+def row_values(run: int, rows: Iterable[SheetRow]) -> list[tuple[Any, ...]]:
+    """Turn rows of the sheet into ``ROW_COLUMNS``."""
+    return [
+        (
+            run,
+            row,
+            dumps(cells),
+            account_id if request is None else request.account_id,
+            name if request is None else request.name,
+            dump_row_errors(row_errors) if row_errors else None,
+        )
+        for row, cells, request, row_errors, account_id, name in rows
+    ]
 
 
 def dump_row_errors(row_errors: Sequence[RowError]) -> str:

@@ -259,7 +259,7 @@ class Journal:
     def add_rows(self, run_id: str, sheet_rows: Sequence[SheetRow]) -> None:
         """Keep rows of the sheet, the invalid ones with their errors."""
         run = self._run(run_id)
-        values = [codec.row_values(run, row) for row in sheet_rows]
+        values = codec.row_values(run, sheet_rows)
         with self.database.write() as connection:
             _INSERT_ROWS.run(connection, values)
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.journal.codec import dumps, item_of, item_values, planned_values
-from bulkid.model import Account, Action, DesiredState, Outcome, RunItem, Status, Via
+from bulkid.journal.codec import dump_row_errors, dumps, item_of, item_values, planned_values, row_values
+from bulkid.model import Account, Action, DesiredState, Outcome, RowError, RowRequest, RunItem, SheetRow, Status, Via
 from bulkid.resources import DISPLAY_NAME, ROBOT_ACCOUNTS, Field, using
 
 MORE_FIELDS = replace(
@@ -135,3 +135,25 @@ def test_the_outcome_of_one_entry_leaves_another_with_the_same_outcome_as_it_is(
     settled = first._replace(outcome=first.outcome._replace(status=Status.UPDATED))
     assert (settled.outcome.status, second.outcome.status) == (Status.UPDATED, Status.PENDING)
     assert _read_back([settled, second]) == [settled, second]
+
+
+def _sheet_row(row: int, cells: tuple[str, ...], account_id: str, name: str, message: str) -> SheetRow:
+    """A valid row, or with a message an invalid one."""
+    if message:
+        return SheetRow(row, cells, None, (RowError(row, "name", name, "code", message),), account_id, name)
+    return SheetRow(row, cells, RowRequest(row, account_id, name, (None,), (), (), None, ""))
+
+
+@given(st.lists(st.builds(_sheet_row, st.integers(2, 9), st.lists(ANY_TEXT).map(tuple), ANY_TEXT, ANY_TEXT, ANY_TEXT)))
+def test_the_columns_of_rows_are_made_row_by_row(rows: list[SheetRow]) -> None:
+    assert row_values(7, rows) == [
+        (
+            7,
+            row.row,
+            dumps(row.cells),
+            row.account_id if row.request is None else row.request.account_id,
+            row.name if row.request is None else row.request.name,
+            dump_row_errors(row.row_errors) if row.row_errors else None,
+        )
+        for row in rows
+    ]

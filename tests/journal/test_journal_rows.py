@@ -5,8 +5,10 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import select
 
 from bulkid.errors import StateError
+from bulkid.journal.schema import rows, runs
 from bulkid.journal.store import Journal
 from bulkid.model import Account, DesiredState, Outcome, ReportRow, RowError, RowRequest, RunItem, SheetRow, Status, Via
 from tests.support.journal_data import (
@@ -45,12 +47,37 @@ def test_a_cell_that_no_encoding_can_hold_is_kept_with_a_replacement(journal: Jo
     assert (first.name, second.error) == ("half �", "a: what � is")
 
 
+@pytest.mark.parametrize("count", [1, 19, 20, 21, 45])
+def test_rows_added_together_are_kept_as_rows_added_one_by_one(journal: Journal, count: int) -> None:
+    many = [good_row(row) if row % 4 else bad_row(row) for row in range(2, count + 2)]
+    many[count // 2] = good_row(2 + count // 2, "half \ud83d", 'a "quoted"; cell\n')
+    many[-1] = SheetRow(
+        count + 1, ("nul \0",), RowRequest(count + 1, "nul \0", "half \udc00", (None,), (), (), None, "")
+    )
+    one_by_one = record("20260131-081500-aaaa")
+    journal.create_run(record())
+    journal.create_run(one_by_one)
+    journal.add_rows(RUN, many)
+    for row in many:
+        journal.add_rows(one_by_one.run_id, [row])
+    columns = [column for column in rows.c if column.name != "run"]
+    kept = [
+        journal.database.fetch(
+            select(*columns).join(runs, runs.c.run == rows.c.run).where(runs.c.run_id == run_id).order_by(rows.c.row)
+        )
+        for run_id in (RUN, one_by_one.run_id)
+    ]
+    assert kept[0] == kept[1]
+    assert [columns[0] for columns in kept[0]] == list(range(2, count + 2))
+
+
 def test_a_row_is_kept_once(journal: Journal) -> None:
     journal.create_run(record())
     journal.add_rows(RUN, [good_row(2, "first")])
-    with pytest.raises(StateError):
-        journal.add_rows(RUN, [good_row(3), good_row(2, "second")])
-    assert list(journal.iter_rows(RUN)) == [(2, ("first",), False)]
+    for others in ([good_row(3)], [good_row(row) for row in range(3, 22)]):
+        with pytest.raises(StateError):
+            journal.add_rows(RUN, [*others, good_row(2, "second")])
+        assert list(journal.iter_rows(RUN)) == [(2, ("first",), False)]
 
 
 def test_faults_found_on_reading_make_a_row_invalid(journal: Journal) -> None:
