@@ -95,6 +95,8 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
 
 def _bound_lines(stream: BinaryIO, source: str) -> None:
     """Refuse a line that is too long to be one of a sheet, before the tokeniser takes it into memory several times."""
+    if stream.seek(0, io.SEEK_END) <= MAX_LINE:
+        return
     line, length = 1, 0
     for block in _blocks(stream):
         ends = [at for at in (block.find(b"\n"), block.find(b"\r")) if at >= 0]
@@ -176,7 +178,7 @@ def _require_unicode(stream: BinaryIO, source: str) -> None:
     ascii_alone = True
     for block in _blocks(stream):
         ascii_alone = ascii_alone and block.isascii()
-        if _ISO_2022.search(block):
+        if b"\x1b" in block and _ISO_2022.search(block):
             raise SheetError(
                 f"{source} holds the escape sequences of an ISO-2022 encoding.",
                 hint="Give --encoding iso2022_jp (Japanese) or iso2022_kr (Korean), or save the sheet as CSV UTF-8.",
