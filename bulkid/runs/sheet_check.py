@@ -9,10 +9,10 @@ from bulkid.journal.codec import row_error_text
 from bulkid.model import ReportRow, RowError, RunRecord, RunStatus, SheetRow, Status
 from bulkid.planning.resolve import offline_row_errors
 from bulkid.report.summary import build_summary
-from bulkid.runs.inputs.run_input import CHUNK_ROWS, Rows
+from bulkid.runs.inputs.run_input import Rows
 from bulkid.runs.inputs.sheet import Source
 from bulkid.runs.options import CheckResult, count_invalid_rows
-from bulkid.sheet import CancelToken, Sheet, SheetOptions, open_sheet
+from bulkid.sheet import CHUNK_ROWS, CancelToken, Sheet, SheetOptions, open_sheet
 
 
 def check(

@@ -16,11 +16,12 @@ from bulkid.sheet.headers import (
     suggest_fields,
 )
 from bulkid.sheet.isolation import CancelToken
-from bulkid.sheet.reader import EXTENSIONS, Sheet, SheetPreview, open_sheet, open_sheet_file, require_file
+from bulkid.sheet.reader import CHUNK_ROWS, EXTENSIONS, Sheet, SheetPreview, open_sheet, open_sheet_file, require_file
 from bulkid.sheet.row_parser import RowParser, SheetInfo
 from bulkid.sheet.text_format import UncertainEncodingError, system_code_page
 
 __all__ = [
+    "CHUNK_ROWS",
     "CLEAR",
     "EXTENSIONS",
     "CancelToken",

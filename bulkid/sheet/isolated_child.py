@@ -15,7 +15,7 @@ import orjson
 from bulkid.errors import SheetError
 from bulkid.sheet.csv_reader import open_text_table
 from bulkid.sheet.headers import SheetOptions
-from bulkid.sheet.isolation import LENGTH, MAX_RESPONSE, START
+from bulkid.sheet.isolation import LENGTH, MAX_RESPONSE, PREPARE, START
 from bulkid.sheet.text_format import UncertainEncodingError
 from bulkid.sheet.workbook import WORKBOOK_KINDS, Table, open_worksheet
 
@@ -77,13 +77,22 @@ def _listen(source: BinaryIO, commands: "SimpleQueue[bytes]") -> None:
 def _serve(commands: "SimpleQueue[bytes]", out: BinaryIO, table: Table, source: str) -> None:
     responses: Generator[bytes, None, None] | None = None
     ready = b""
+    prepared = 0  # the size of chunks of which the first is ready, and none was asked for yet
     while True:
         command, *arguments = commands.get().decode().split()
-        if command == START:
+        if command == PREPARE:
+            prepared = 0
+            with suppress(SheetError, MemoryError):  # START comes upon it again, and says so
+                responses = _responses(table, source, int(arguments[0]))
+                ready = next(responses)
+                prepared = int(arguments[0])
+            continue
+        if command == START and int(arguments[0]) != prepared:
             responses = _responses(table, source, int(arguments[0]))
             ready = next(responses)
         if responses is None:
             return
+        prepared = 0
         _send(out, ready)
         ready = next(responses, ready)  # while the parent works on the last ones
 
@@ -96,7 +105,8 @@ def _responses(table: Table, source: str, size: int) -> Generator[bytes, None, N
 
 def _encoded(rows: list[tuple[str, ...]], source: str) -> Generator[bytes, None, None]:
     """Encode rows, in as many answers as keeps each small."""
-    encoded = orjson.dumps({"rows": rows})
+    is_rectangle = len(set(map(len, rows))) == 1 and rows[0]
+    encoded = orjson.dumps({"columns": list(zip(*rows, strict=True))} if is_rectangle else {"rows": rows})
     if len(encoded) > MAX_RESPONSE and len(rows) == 1:
         raise SheetError(
             f"{source}: a row holds more than {MAX_RESPONSE >> 20} MB.", hint="Save the columns that you need as CSV."

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, Self, cast
+from typing import BinaryIO, Final, Self, cast
 
 from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.file_kind import kind_of_mode, open_regular, special_kind
@@ -24,6 +24,10 @@ from bulkid.text import printable_line
 
 EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
 """What can be read, in the contract's order."""
+
+CHUNK_ROWS: Final = 10_240
+"""Rows of a chunk, unless the caller asks for another size: a compromise between overhead and memory. It is a little
+more than a round number, so that a sheet of 20,000 rows with its header has no third chunk of one row."""
 
 MAX_TEXT_SENT = 32 << 20
 """Bytes of the longest text that a child holds as a whole: some 300,000 rows. A longer one is read in this process."""
@@ -50,7 +54,7 @@ class Sheet(AbstractContextManager["Sheet"]):
     _header_row: int
     _resources: ExitStack = field(default_factory=ExitStack)
 
-    def chunks(self, size: int = 10_000) -> Generator[list[SheetRow], None, None]:
+    def chunks(self, size: int = CHUNK_ROWS) -> Generator[list[SheetRow], None, None]:
         """Read all rows, from the first; call it again to read them again (one reading at a time).
 
         Args:
@@ -148,6 +152,7 @@ class SheetFile:
             fields=fields,
             notes=(*table.notes, unused) if unused else table.notes,
         )
+        table.prepare(CHUNK_ROWS)
         return Sheet(info, self._token, table.rows, header_row)
 
 

@@ -61,6 +61,7 @@ class Table:
     encoding: str = ""  # the text's; "" for spreadsheets
     delimiter: str = ""  # one character; "" for spreadsheets
     close: Callable[[], None] = lambda: None  # frees what is held
+    prepare: Callable[[int], None] = lambda _size: None  # says that rows will be read, in chunks of so many
 
 
 def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None) -> Table:

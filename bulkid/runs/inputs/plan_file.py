@@ -16,10 +16,10 @@ from bulkid.report.atomic import AtomicFile, sync
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import base_of
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput
-from bulkid.runs.inputs.run_input import CHUNK_ROWS, RunJournal
+from bulkid.runs.inputs.run_input import RunJournal
 from bulkid.runs.options import Preview, RunOptions, Target
 from bulkid.runs.run_records import NEW_GROUPS, PLAN
-from bulkid.sheet import SheetInfo
+from bulkid.sheet import CHUNK_ROWS, SheetInfo
 from bulkid.text import printable_line
 
 OLD_PLAN_COLUMN = "planned"

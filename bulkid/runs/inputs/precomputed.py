@@ -15,8 +15,8 @@ from bulkid.planning.preconditions import Precondition, PreconditionRules, exist
 from bulkid.planning.resolve import Resolution
 from bulkid.resources import ACTION_COLUMN, current
 from bulkid.runs.concurrency import in_thread
-from bulkid.runs.inputs.run_input import CHUNK_ROWS, AccountLookup, Rows, RunJournal
-from bulkid.sheet import CLEAR, SheetInfo, list_cell
+from bulkid.runs.inputs.run_input import AccountLookup, Rows, RunJournal
+from bulkid.sheet import CHUNK_ROWS, CLEAR, SheetInfo, list_cell
 from bulkid.text import fold, quote
 
 

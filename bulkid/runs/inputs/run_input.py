@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bulkid.consume import consume
 from bulkid.model import RowError, RowRequest, RunItem, SheetRow
@@ -16,9 +16,6 @@ from bulkid.text import fold
 
 if TYPE_CHECKING:
     from bulkid.journal.store import Journal
-
-CHUNK_ROWS: Final = 10_000
-"""Rows per call of a worker thread and per transaction: a compromise between overhead and memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +39,14 @@ class Rows:
     requests: list[RowRequest] = field(default_factory=list, repr=False)
     row_errors: list[RowError] = field(default_factory=list, repr=False)
     count: int = 0
-    counted_accounts: int | None = None  # set when the requests are released, or were never here
+    counted_accounts: int | None = None  # None: not counted yet
 
     @property
     def accounts(self) -> int:
         """The number of different accounts in the valid rows; an id and a name count as two."""
-        if self.counted_accounts is not None:
-            return self.counted_accounts
-        return len({fold(request.account_id or request.name) for request in self.requests})
+        if self.counted_accounts is None:
+            self.counted_accounts = len({fold(request.account_id or request.name) for request in self.requests})
+        return self.counted_accounts
 
     def release(self) -> Iterator[RowRequest]:
         """Yield each request and free it: 100,000 take 30 MB, and none is needed after merging."""
@@ -59,6 +56,7 @@ class Rows:
 
     def add(self, chunk: Iterable[SheetRow]) -> None:
         """Add a chunk of parsed rows."""
+        self.counted_accounts = None
         for row in chunk:
             self.count += 1
             if row.request is not None:
@@ -73,10 +71,11 @@ class Rows:
         """Return what must be read from the directory, each account once."""
         requests = self.requests
         ids, names = wanted_accounts(requests)
-        lists = {groups for request in requests for groups in (request.add, request.remove, request.exact or ())}
-        texts = frozenset(text for texts in lists for text in texts)
-        exact = any(request.exact is not None for request in requests)
-        return AccountLookup(ids, names, bool(texts) or exact, texts, exact, partial(names_beside_ids, requests))
+        exact = {request.exact for request in requests} - {None}
+        lists = {request.add for request in requests} | {request.remove for request in requests} | exact
+        texts = frozenset(text for groups in lists if groups for text in groups)
+        groups = bool(texts or exact)
+        return AccountLookup(ids, names, groups, texts, bool(exact), partial(names_beside_ids, requests))
 
     def resolve(self, directory: Directory, options: ResolveOptions) -> Resolution:
         """Turn the rows into desired states and row errors, as far as the options allow. This releases the requests.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from bulkid.engine.signals import Stop
-from bulkid.errors import UsageError
+from bulkid.errors import InterruptedRunError, UsageError
 from bulkid.model import RunRecord
 from bulkid.runs.concurrency import in_thread, in_thread_until_cancelled, until_stopped
-from bulkid.runs.inputs.run_input import CHUNK_ROWS, Rows, RunJournal
-from bulkid.sheet import CancelToken, RowParser, Sheet, SheetInfo, SheetOptions, open_sheet
+from bulkid.runs.inputs.run_input import Rows, RunJournal
+from bulkid.sheet import CHUNK_ROWS, CancelToken, RowParser, Sheet, SheetInfo, SheetOptions, open_sheet
 
 if TYPE_CHECKING:
     from bulkid.journal.store import Journal
@@ -38,22 +38,19 @@ class SheetInput:
         return {"path": str(Path(self.source).absolute()) if isinstance(self.source, str | Path) else ""}
 
     async def read(self, journal: RunJournal | None = None, /) -> Rows:
-        """Read the sheet chunk by chunk in worker threads, and close it; a cancellation ends this at once."""
+        """Read the sheet chunk by chunk in a worker thread, and close it; a cancellation ends this at once."""
         rows = Rows(self.sheet.info)
-        chunks = self.sheet.chunks(CHUNK_ROWS)
 
-        def step() -> bool:
-            chunk = next(chunks, None)
-            if chunk is None:
-                return False
-            if journal is not None:
-                journal.add_rows(chunk)
-            rows.add(chunk)
-            return True
+        def work() -> None:
+            for chunk in self.sheet.chunks(CHUNK_ROWS):
+                if journal is not None:
+                    journal.add_rows(chunk)
+                rows.add(chunk)
+                if self.sheet.token.cancelled:
+                    raise InterruptedRunError(f"The reading of {self.info.source} was stopped.")
+            self.sheet.close()  # the child that read it holds as much memory as pandas
 
-        while await in_thread_until_cancelled(self.sheet.token.cancel, step):
-            pass
-        await in_thread(self.sheet.close)  # the child that read it holds as much memory as pandas
+        await in_thread_until_cancelled(self.sheet.token.cancel, work)
         rows.info = self.info
         return rows
 
