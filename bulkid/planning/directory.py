@@ -151,7 +151,10 @@ class Directory:
 
     def group_with_id(self, group_id: str) -> Group | None:
         """Find a group by its id only."""
-        return None if self._groups is None else self._groups.get(fold(group_id))
+        if self._groups is None:
+            return None
+        found = self._groups.get(group_id)  # nearly always written as it is folded
+        return self._groups.get(fold(group_id)) if found is None else found
 
     @property
     def _groups_by_name(self) -> "_ByName[Group]":

@@ -60,18 +60,15 @@ class PlannedItems:
     def __iter__(self) -> Iterator[RunItem]:
         plan, directory = self.preview.plan, self.preview.directory
         description = Descriptions(directory).of
-        number = 0
         pending = Outcome(Status.PENDING)
-        for change, desired in zip(plan.changes, plan.changing, strict=True):
-            yield RunItem(number, desired, change.before, description(change), pending)
-            number += 1
+        for number, (change, desired) in enumerate(zip(plan.changes, plan.changing, strict=True)):
+            yield new_tuple(RunItem, (number, desired, change.before, description(change), pending, False))
         unchanged = Outcome(Status.UNCHANGED, finished_at=self.now)
-        for desired in plan.unchanged:
-            yield RunItem(number, desired, directory.account(desired.account_id), "", unchanged)
-            number += 1
-        for change, desired in zip(plan.skipped_changes, plan.skipped, strict=True):
+        for number, desired in enumerate(plan.unchanged, len(plan.changes)):
+            yield new_tuple(RunItem, (number, desired, directory.account(desired.account_id), "", unchanged, False))
+        skipped = zip(plan.skipped_changes, plan.skipped, strict=True)
+        for number, (change, desired) in enumerate(skipped, len(plan.changes) + len(plan.unchanged)):
             yield RunItem(number, desired, change.before, description(change), DEFERRED)
-            number += 1
 
 
 @dataclass(frozen=True, slots=True)
