@@ -94,6 +94,7 @@ class DirectoryAccounts:
 
     def __init__(self, directory: Directory, columns: Mapping[str, str], options: ResolveOptions) -> None:
         self._directory = directory
+        self._account = directory.account
         self._columns = columns
         self._create_missing = options.create_missing
         self._suggester = NameSuggester(lambda: (account.name for account in directory.accounts or ()))
@@ -101,7 +102,7 @@ class DirectoryAccounts:
     def find(self, row: RowRequest) -> Account | AccountKey | RowError:
         """Find the row's account, or the key of one that does not exist; or say why there is none."""
         if row.account_id:
-            account = self._directory.account(row.account_id)
+            account = self._account(row.account_id)
             if account is not None and (not row.name or row.name == account.name):
                 return account
             return self._by_id(row)
