@@ -312,12 +312,18 @@ def _start(limits: Limits, *arguments: str) -> Process:
 
 
 def _end(process: Process) -> None:
-    """End a child and free what it holds; harmless when repeated."""
+    """End a child and free what it holds; harmless when repeated.
+
+    Another thread waits for the system to end it, which takes some milliseconds for the memory of pandas.
+    """
     process.kill()
-    process.wait()
     for pipe in (process.stdin, process.stdout):
         with suppress(OSError):  # what could not be written any more
             cast("IO[bytes]", pipe).close()
+    try:
+        threading.Thread(target=process.wait, daemon=True).start()
+    except RuntimeError:  # the machine can start no thread
+        process.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -55,7 +55,7 @@ class Started:
 
     @property
     def ended(self) -> bool:
-        return self.process is not None and self.process.poll() is not None
+        return self.process is not None and self.process.wait(60) is not None
 
 
 def book(tmp_path: Path) -> Path:

@@ -3,14 +3,16 @@
 import io
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 
 from bulkid.errors import SheetError
 from bulkid.runs import check
-from bulkid.sheet import SheetOptions, open_sheet, open_sheet_file
+from bulkid.sheet import SheetOptions, isolation, open_sheet, open_sheet_file
 from bulkid.sheet.isolation import Limits, open_isolated
 from tests.support import sheet_books
 from tests.support.sheet_books import ROWS_WITH_ERRORS, every_format, ods, ods_row, written
@@ -154,10 +156,29 @@ def test_a_child_ends_when_its_sheet_is_closed(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(subprocess, "Popen", kept)
     with open_sheet(io.BytesIO(BOOK), name="s.xlsx"):
         assert started[0].poll() is None
-    assert started[0].poll() is not None
+    assert started[0].wait(60) is not None
     with pytest.raises(SheetError):
         open_sheet(io.BytesIO(b"PK\x03\x04"), name="s.xlsx")
-    assert started[1].poll() is not None
+    assert started[1].wait(60) is not None
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_only_a_machine_that_can_start_no_thread_waits_for_the_end_of_a_child(
+    threads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = MagicMock()
+    starts: list[object] = []
+
+    def started(thread: threading.Thread) -> None:
+        starts.append(thread)
+        if not threads:
+            raise RuntimeError
+
+    monkeypatch.setattr(threading.Thread, "start", started)
+    isolation._end(process)
+    assert len(starts) == 1
+    process.kill.assert_called_once_with()
+    assert process.wait.called != threads
 
 
 def test_a_machine_that_can_start_no_process_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

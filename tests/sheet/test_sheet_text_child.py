@@ -179,7 +179,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[list["subprocess.Popen[
 
     monkeypatch.setattr(subprocess, "Popen", kept)
     yield found
-    assert all(process.poll() is not None for process in found)
+    assert all(process.wait(60) is not None for process in found)
 
 
 def test_a_child_without_a_sheet_ends_with_the_command(started: "list[subprocess.Popen[bytes]]") -> None:
