@@ -48,7 +48,8 @@ def diff(desired: DesiredState, account: Account | None, directory: Directory) -
         sets_fields = desired.values.count(None) < len(desired.values)
         return Change(desired.account_id, desired.name, desired.values, sets_fields, add, remove, None)
     values = _carried(desired.values, account.values)
-    return Change(account.id, account.name, values, values is not account.values, add, remove, account)
+    sets_fields = values is not account.values
+    return new_tuple(Change, (account.id, account.name, values, sets_fields, add, remove, account, _UPDATE))
 
 
 def _creation(desired: DesiredState) -> Change:
@@ -93,8 +94,10 @@ def _carried(wanted: tuple[str | None, ...], present: tuple[str | None, ...]) ->
     """Give the values that a PUT carries; the present tuple itself where they are the same."""
     if wanted == present or wanted.count(None) == len(wanted):
         return present
-    fields = current().fields
-    if all(value is None or field.equal(value, now) for field, value, now in zip(fields, wanted, present, strict=True)):
+    for field, value, now in zip(current().fields, wanted, present, strict=True):
+        if not (value is None or field.equal(value, now)):
+            break
+    else:
         return present
     if None not in wanted:
         return wanted
