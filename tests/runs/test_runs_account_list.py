@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+import anyio
+import anyio.lowlevel
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,6 +80,54 @@ async def test_a_list_that_holds_still_is_read_whole_with_few_pages(names: set[i
     assert server.seen == names
     overlap = min(3, size // 2)
     assert len(server.skips) == 1 + max(0, -(-(len(names) - size) // (size - overlap)))
+
+
+@given(NAMES, st.integers(2, 9), st.integers(1, 4), st.lists(st.integers(0, 5), max_size=40))
+async def test_pages_that_come_in_any_order_are_taken_in_theirs_and_few_are_under_way(
+    names: set[int], size: int, ahead: int, turns: list[int]
+) -> None:
+    """Each page takes some turns of the loop."""
+
+    class Slow(Server):
+        under_way = most = 0
+        taken: tuple[int, ...] = ()
+
+        async def page(self, skip: int) -> Page:
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            page = await super().page(skip)
+            for _ in range(turns[len(self.skips)] if len(self.skips) < len(turns) else 0):
+                await anyio.lowlevel.checkpoint()
+            self.under_way -= 1
+            return page
+
+        async def take(self, page: Page) -> None:
+            self.taken += tuple(int(account.name) for account in page.accounts)
+            await super().take(page)
+
+    slow, fast = Slow(names, size), Server(names, size)
+    assert await slow.read(ahead) == await fast.read()
+    assert slow.skips == fast.skips
+    assert slow.most <= ahead
+    assert list(dict.fromkeys(slow.taken)) == sorted(names)
+
+
+async def test_a_page_is_asked_for_while_one_that_was_asked_for_before_is_still_under_way() -> None:
+    third_asked = anyio.Event()
+
+    class Waiting(Server):
+        async def page(self, skip: int) -> Page:
+            page = await super().page(skip)
+            if len(self.skips) == 4:  # the first page, then three of the list
+                third_asked.set()
+            elif len(self.skips) == 3:
+                await third_asked.wait()
+            return page
+
+    server = Waiting(set(range(40)), 10)
+    with anyio.fail_after(30):
+        listing = await server.read(ahead=2)
+    assert listing.stable
 
 
 async def test_an_account_that_a_deletion_shifts_to_a_page_already_read_is_on_the_overlap() -> None:

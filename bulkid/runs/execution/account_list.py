@@ -6,8 +6,12 @@ names never change, and each page is a contiguous part of the list at one moment
 the page before it, an account that existed during the whole reading is on one of them.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+
+import anyio
 
 from bulkid.identity.endpoints import Page
 from bulkid.model import Account
@@ -103,13 +107,20 @@ async def read_list(
     joiner = _PageJoiner(overlap)
     joiner.add(0, first)
     stride = size - overlap
+
+    def skips() -> Iterator[int]:
+        skip = joiner.end - overlap
+        yield skip
+        while (skip := skip + stride) < joiner.total - overlap:  # as the last page counts
+            yield skip
+
+    async def receive(skip: int, each: Page) -> bool:
+        await take(each)
+        return joiner.add(skip, each)
+
     while stride and joiner.end < joiner.total:
-        start = joiner.end - overlap
-        skips = range(start, max(joiner.total - overlap, start + 1), stride)[:ahead]
-        for skip, each in zip(skips, await _pages(page, skips), strict=True):
-            await take(each)
-            if not joiner.add(skip, each):  # the list ends here, even if the server counts more
-                return joiner.listing(ended=bool(overlap))
+        if not await _read_ahead(page, skips(), ahead, receive):  # the list ends here, even if the server counts more
+            return joiner.listing(ended=bool(overlap))
     while overlap and joiner.joined and joiner.end > joiner.total:  # listed more than counted: there may be still more
         skip = joiner.end - overlap
         each = await page(skip)
@@ -119,13 +130,31 @@ async def read_list(
     return joiner.listing(ended=joiner.end == joiner.total)
 
 
-async def _pages(page: Callable[[int], Awaitable[Page]], skips: Sequence[int]) -> list[Page]:
-    pages: dict[int, Page] = {}
+async def _read_ahead(
+    page: Callable[[int], Awaitable[Page]],
+    skips: Iterator[int],
+    ahead: int,
+    receive: Callable[[int, Page], Awaitable[bool]],
+) -> bool:
+    """Read pages, up to ``ahead`` of them in parallel, until ``receive`` does not want another one.
 
-    async def read(skip: int) -> None:
+    ``receive`` gets them in their order, one by one. Returns whether it wanted all.
+    """
+    pages: dict[int, Page] = {}
+    requested: deque[tuple[int, anyio.Event]] = deque()
+
+    async def read(skip: int, received: anyio.Event) -> None:
         pages[skip] = await page(skip)
+        received.set()
 
     async with task_group() as tasks:
-        for skip in skips:
-            tasks.start_soon(read, skip)
-    return [pages[skip] for skip in skips]
+        while True:
+            for skip in islice(skips, ahead - len(requested)):
+                requested.append((skip, anyio.Event()))
+                tasks.start_soon(read, *requested[-1])
+            if not requested:
+                return True
+            skip, received = requested.popleft()
+            await received.wait()
+            if not await receive(skip, pages.pop(skip)):
+                return False
