@@ -1,7 +1,8 @@
 """The command line: parses arguments, calls :mod:`bulkid.runs`, prints the result and returns an exit code.
 
-Start reading at :mod:`bulkid.cli.app`, which declares the commands; :mod:`bulkid.cli.commands` holds what they do and
-:mod:`bulkid.cli.options` makes their options from the table of settings. :func:`main` is the entry point.
+Start reading at :mod:`bulkid.cli.app`, which declares the commands; :mod:`bulkid.cli.commands` (and for those that send
+:mod:`bulkid.cli.run_commands`) holds what they do, and :mod:`bulkid.cli.options` makes their options from the table of
+settings. :func:`main` is the entry point.
 """
 
 import gc

@@ -4,10 +4,9 @@ import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-from typer.models import CommandInfo
 
 from bulkid import __version__
 from bulkid.cli import completion
@@ -115,7 +114,7 @@ def _part(first: str) -> typer.Typer:
     return part if part.registered_commands else app
 
 
-def _without_options(command: CommandInfo) -> CommandInfo:
+def _without_options(command: Any) -> Any:  # noqa: ANN401 - typer's own description of a command
     listed = copy.copy(command)
     listed.callback = lambda: None
     return listed
