@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from bulkid.model import ReportRow
+from bulkid.model import ReportRow, Status
 from bulkid.report.atomic import AtomicFile, make_private, os_errors_as_report_error, reason, sync
 from bulkid.report.formats import ReportContent, RowFile, is_report_file, wanted
 
@@ -39,6 +39,7 @@ class OpenReport:
 
     def __init__(self, content: ReportContent, formats: Collection[str]) -> None:
         self.last_row = -1  # the number of the last row that was written
+        self.counts = dict.fromkeys(Status, 0)  # rows that were written, by status
         self._content = content
         self._files: list[tuple[str, RowFile[ReportRow]]] = []
         try:
@@ -57,6 +58,23 @@ class OpenReport:
                 file.write(rows)
         if rows:
             self.last_row = rows[-1].row
+        self._count([row.status for row in rows])
+
+    def write_all(self, rows: Iterable[ReportRow]) -> None:
+        """Append any number of rows, of which few are held at a time; see :meth:`write`."""
+        source = iter(rows)
+        while batch := list(islice(source, _BATCH)):
+            self.write(batch)
+
+    def _count(self, statuses: Sequence[Status]) -> None:
+        """Count rows by status. Nearly all have the first one, and a `Counter` takes ten times as long."""
+        left = len(statuses)
+        for status in Status:
+            if not left:
+                return
+            count = statuses.count(status)
+            self.counts[status] += count
+            left -= count
 
     def finish(self, notes: list[str]) -> list[Path]:
         """Put the files in place; give their paths, and note what is not as usual.
@@ -103,9 +121,7 @@ def write_report(
     notes: list[str] = []
     report = begun or OpenReport(content, formats)
     try:
-        source = iter(rows())
-        while batch := list(islice(source, _BATCH)):
-            report.write(batch)
+        report.write_all(rows())
         files = report.finish(notes)
     finally:
         report.discard()

@@ -110,6 +110,18 @@ def test_every_row_stands_in_each_file_once_and_as_it_was(rows: list[ReportRow])
         assert summary["rows"] == len(rows) == sum(summary[status] for status in Status)
 
 
+@settings(max_examples=examples(25, soak=400), deadline=None)
+@given(rows=report_rows(), size=st.integers(1, 5))
+def test_the_rows_are_counted_by_status(rows: list[ReportRow], size: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        report = OpenReport(content_of(a_run(), Path(name)), ())
+        for start in range(0, len(rows), size):
+            report.write(rows[start : start + size])
+        report.discard()
+    counted = Counter(row.status for row in rows)
+    assert report.counts == {status: counted[status] for status in Status}
+
+
 def as_csv(lines: Iterable[Iterable[str]]) -> str:
     file = io.StringIO(newline="")
     csv.writer(file).writerows(lines)

@@ -12,6 +12,7 @@ from aiohttp import web
 from bulkid import runs
 from bulkid.errors import StateError
 from bulkid.journal.store import Journal, open_journal
+from bulkid.model import Status
 from bulkid.runs.execution import finish, run
 from bulkid.runs.execution.finish import EarlyReport
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
@@ -94,6 +95,29 @@ async def test_the_report_that_was_begun_early_is_the_one_that_is_written_at_the
     assert not unfinished(tmp_path)
 
 
+async def test_the_rows_are_counted_as_they_are_written(
+    tmp_path: Path, written: anyio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries: list[str] = []
+    counts = Journal.counts
+    monkeypatch.setattr(Journal, "counts", lambda journal, run_id: (queries.append(run_id), counts(journal, run_id))[1])
+    server = Holding(written, lambda: None)
+
+    def refusing_one(account_id: str, body: dict[str, Any]) -> Answer:
+        return (400, {"message": "No."}) if account_id == "a038" else Identity.on_put(server, account_id, body)
+
+    server.on_put = refusing_one  # type: ignore[method-assign]
+    async with server.served():
+        result = await runs.run(renames(tmp_path), server.target, options(tmp_path), context(tmp_path))
+    assert not queries
+    assert {status: result.summary[status] for status in Status if result.summary[status]} == {
+        Status.UPDATED: COUNT - 1,
+        Status.FAILED: 1,
+    }
+    again = runs.report(result.run.run_id, state_dir=tmp_path / "state", report_dir=tmp_path / "again")
+    assert {**again.summary, "report": ""} == {**result.summary, "report": ""}
+
+
 async def test_the_whole_report_is_written_again_if_its_folder_was_removed(
     tmp_path: Path, written: anyio.Event
 ) -> None:
@@ -124,7 +148,11 @@ async def test_a_journal_that_cannot_be_read_at_the_end_leaves_no_unfinished_fil
     def gone(*_: object) -> None:
         raise StateError("The database is gone.")
 
-    server = Holding(written, lambda: monkeypatch.setattr(Journal, "counts", gone))
+    def lose_it() -> None:
+        for read in ("counts", "report_rows"):
+            monkeypatch.setattr(Journal, read, gone)
+
+    server = Holding(written, lose_it)
     async with server.served():
         result = await runs.run(renames(tmp_path), server.target, options(tmp_path), context(tmp_path))
     assert (result.report, result.exit_code) == (None, 5)

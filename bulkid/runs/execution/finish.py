@@ -84,7 +84,11 @@ def conclude(
             if note not in notes and (error is None or failed.message != error.message):
                 notes.append(note)
 
-    counts = journal.counts(run_id)
+    counts: Mapping[Status, int] | None = None
+    if early is not None and error is None:  # an error must be in the journal before the rows that show it are written
+        counts = early.write_rest()
+    if counts is None:
+        counts = journal.counts(run_id)
     status, exit_code = final_status(counts, error, int(counters.get("left_rows") or 0))
     if error is not None and status is RunStatus.REFUSED and "othing was sent" not in str(error):
         more = "more " if any(counts.get(changed) for changed in CHANGED) else ""
@@ -116,7 +120,7 @@ def summarise(
     journal: Journal, record: RunRecord, folder: Path, counts: Mapping[Status, int] | None = None
 ) -> dict[str, Any]:
     """Make the summary of a run from the journal; ``counts`` are its rows by status, if the caller has them."""
-    accounts = sum(journal.account_counts(record.run_id).values()) or int(record.counters.get("accounts", 0))
+    accounts = int(record.counters.get("accounts") or 0) or sum(journal.account_counts(record.run_id).values())
     return build_summary(record, counts or journal.counts(record.run_id), accounts, str(folder / "report.csv"))
 
 
@@ -192,6 +196,20 @@ class EarlyReport:
             self.discard()
             return 0
         return len(settled)
+
+    def write_rest(self) -> Mapping[Status, int] | None:
+        """Write the rows that are left, after the last request. Return all rows by status, counted without a query.
+
+        Returns None if there is no early report, or if it cannot be written.
+        """
+        if self._report is None:
+            return None
+        try:
+            self._report.write_all(self._journal.report_rows(self._run_id, self._report.last_row))
+        except (ReportError, StateError):
+            self.discard()
+            return None
+        return self._report.counts
 
     def _begin(self) -> OpenReport | None:
         record = self._journal.get_run(self._run_id)
