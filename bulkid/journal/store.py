@@ -395,7 +395,7 @@ class Journal:
         settled, pending = [], []
         for number, outcome in outcomes:
             values = (*codec.outcome_values(outcome), run, number)
-            if outcome.status is Status.PENDING:
+            if values[0] == _PENDING:
                 pending.append((*values, _PENDING))
             else:
                 settled.append(values)
