@@ -105,8 +105,12 @@ def _responses(table: Table, source: str, size: int) -> Generator[bytes, None, N
 
 def _encoded(rows: list[tuple[str, ...]], source: str) -> Generator[bytes, None, None]:
     """Encode rows, in as many answers as keeps each small."""
-    is_rectangle = len(set(map(len, rows))) == 1 and rows[0]
-    encoded = orjson.dumps({"columns": list(zip(*rows, strict=True))} if is_rectangle else {"rows": rows})
+    widths = set(map(len, rows))
+    if len(widths) == 1 and any(widths):
+        # zip would make an iterator for each row, which sets off the search for garbage cycles
+        encoded = orjson.dumps({"columns": [[row[place] for row in rows] for place in range(max(widths))]})
+    else:
+        encoded = orjson.dumps({"rows": rows})
     if len(encoded) > MAX_RESPONSE and len(rows) == 1:
         raise SheetError(
             f"{source}: a row holds more than {MAX_RESPONSE >> 20} MB.", hint="Save the columns that you need as CSV."
