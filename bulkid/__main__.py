@@ -9,7 +9,7 @@ import sys
 def main() -> None:
     """Run the ``bulkid`` command, or in the program without Python the child process that reads a sheet."""
     if getattr(sys, "frozen", False):
-        from bulkid.sheet.isolation import CHILD_OF_PROGRAM
+        from bulkid.sheet.child_process import CHILD_OF_PROGRAM
 
         if sys.argv[1:2] == [CHILD_OF_PROGRAM]:
             from bulkid.sheet import isolated_child

@@ -23,7 +23,7 @@ from bulkid import file_kind, logs
 from bulkid.cli import stdio
 from bulkid.cli.signals import PendingSignals
 from bulkid.file_kind import NotAFileError, open_regular, pinned_folder
-from bulkid.sheet import isolated_child, isolation
+from bulkid.sheet import child_process, isolated_child
 from bulkid.web import server
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the tests of each part run the real thing there")
@@ -105,7 +105,7 @@ def test_a_child_that_windows_does_not_limit_reads_nothing(monkeypatch: pytest.M
 def test_a_child_is_kept_from_ctrl_c_and_opens_no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0x200, raising=False)
     monkeypatch.setattr(subprocess, "CREATE_NO_WINDOW", 0x08000000, raising=False)
-    assert isolation._process_group_options() == {"creationflags": 0x08000200}
+    assert child_process.process_group_options() == {"creationflags": 0x08000200}
 
 
 @pytest.fixture

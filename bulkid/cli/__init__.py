@@ -48,7 +48,7 @@ def sheet_child(arguments: Sequence[str]) -> Iterator[None]:
     if not ending or (is_text and ("pandas" in sys.modules or usable_cores() == 1)):
         yield
         return
-    from bulkid.sheet.isolation import spare_child
+    from bulkid.sheet.child_process import spare_child
 
     with spare_child.started(for_text=is_text):
         yield

@@ -5,8 +5,8 @@ at once, and others never let it end. The scan (:mod:`bulkid.sheet.error_scan`) 
 the unknown ones, the child process has limits of memory and of time, knows nothing but the file, and only sends texts
 back. If it ends early, the file is refused.
 
-A text is read in a child only where one was started for it ahead (:class:`SpareChild`): the child then imports pandas
-and reads the sheet on another core, while this process imports its own modules.
+A text is read in a child only where one was started for it ahead (:mod:`bulkid.sheet.child_process`): the child then
+imports pandas and reads the sheet on another core, while this process imports its own modules.
 
 The parent sends the file's content through the child's standard input, then one line for each chunk of rows that it
 wants; the child (:mod:`bulkid.sheet.isolated_child`) answers on its standard output, and makes the next chunk while the
@@ -17,17 +17,16 @@ The child watches its standard input, and ends with its parent.
 import json
 import os
 import struct
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import IO, Any, BinaryIO, cast
 
 import orjson
 
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
+from bulkid.sheet.child_process import Limits, Process, end_child, start_child
 from bulkid.sheet.headers import SheetOptions
 from bulkid.sheet.text_format import UncertainEncodingError
 from bulkid.sheet.workbook import WORKBOOK_KINDS, Table
@@ -45,15 +44,7 @@ first chunk ready before it asks for that, which has no answer."""
 ROWS = (b'{"columns":', b'{"rows":')
 """How an answer that holds rows begins: rows of one length come by columns, which takes half as long to read."""
 
-CHILD_OF_PROGRAM = "--read-sheet-for-parent"
-"""The only argument by which the program without Python starts itself as the child; no option of the command line."""
-
 _BLOCK = 1 << 20
-_KEPT_VARIABLES = ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ")
-"""What a Python needs to start; the child gets nothing else of the environment, which holds secrets."""
-
-_THREADS_OF_NUMPY = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""The child, which computes nothing, would else reserve memory for a thread on each core: its limit counts that."""
 
 
 class CancelToken:
@@ -79,59 +70,6 @@ class CancelToken:
                 self._ends.append(end)
                 return
         end()
-
-
-def child_arguments() -> tuple[str, ...]:
-    """Return the arguments that make ``sys.executable`` the child: those of Python, or of the program without it."""
-    if getattr(sys, "frozen", False):
-        return (CHILD_OF_PROGRAM,)
-    return ("-P", "-m", "bulkid.sheet.isolated_child")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of the child process."""
-
-    memory: int = 2 << 30  # bytes of address space (not held on macOS); a million rows of ten columns take half of it
-    time_s: float = 120.0  # for one answer, and of processor time altogether; opening 100,000 rows takes a second
-    program: tuple[str, ...] = field(default_factory=child_arguments)  # for tests
-
-
-Process = subprocess.Popen[bytes]
-
-
-class SpareChild:
-    """At most one child process that was started before its sheet is known; any thread may take it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: Process | None = None
-
-    @contextmanager
-    def started(self, *, for_text: bool) -> Iterator[None]:
-        """Start the child, and end it with the block unless it is taken. A machine that can start none goes without.
-
-        Args:
-            for_text: Have the child import what reads texts, which takes the longest.
-        """
-        with suppress(OSError):
-            self._process = _start(Limits(), *(("text",) if for_text else ()))
-        try:
-            yield
-        finally:
-            process = self.take()
-            if process is not None:
-                _end(process)
-
-    def take(self) -> Process | None:
-        """Return the child for one sheet; None where there is none. The caller ends it."""
-        with self._lock:
-            process, self._process = self._process, None
-        return process
-
-
-spare_child = SpareChild()
-"""The one of this process: the command line starts it ahead of all other modules."""
 
 
 def open_isolated(
@@ -197,7 +135,7 @@ class _Child:
         self._token = token
         self._late = False
         try:
-            self._process = process or _start(limits)
+            self._process = process or start_child(limits)
         except OSError as error:
             raise SheetError(
                 f"{source} cannot be read: no process can be started for it ({error.strerror or error}).",
@@ -241,7 +179,7 @@ class _Child:
 
     def close(self) -> None:
         """End the child and free what it holds; harmless when repeated."""
-        _end(self._process)
+        end_child(self._process)
 
     @contextmanager
     def _deadline(self) -> Generator[None, None, None]:
@@ -293,52 +231,3 @@ class _Child:
         if self._kind not in WORKBOOK_KINDS:
             hint = "Check that the file is the right one, and is CSV."
         return SheetError(f"{self._source} cannot be read: {why}", hint=hint)
-
-
-def _start(limits: Limits, *arguments: str) -> Process:
-    """Start the child.
-
-    Raises:
-        OSError: The machine can start no process.
-    """
-    return subprocess.Popen(  # noqa: S603 - this Python or this program, and no shell
-        [sys.executable, *limits.program, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # a panic of calamine's prints itself
-        env=_environment(),
-        **_process_group_options(),
-    )
-
-
-def _end(process: Process) -> None:
-    """End a child and free what it holds; harmless when repeated.
-
-    Another thread waits for the system to end it, which takes some milliseconds for the memory of pandas.
-    """
-    process.kill()
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):  # what could not be written any more
-            cast("IO[bytes]", pipe).close()
-    try:
-        threading.Thread(target=process.wait, daemon=True).start()
-    except RuntimeError:  # the machine can start no thread
-        process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """The child's environment: what Python needs, and where this process finds its modules."""
-    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
-    return {
-        **kept,
-        **dict.fromkeys(_THREADS_OF_NUMPY, "1"),
-        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path))),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-
-
-def _process_group_options() -> dict[str, Any]:
-    """Keep Ctrl+C of the terminal from the child: this process decides when it ends."""
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
-    return {"start_new_session": True}

@@ -15,9 +15,10 @@ from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.file_kind import kind_of_mode, open_regular, special_kind
 from bulkid.model import SheetRow
 from bulkid.sheet.cells import trim
+from bulkid.sheet.child_process import Process, spare_child
 from bulkid.sheet.csv_reader import open_text_table
 from bulkid.sheet.headers import SheetOptions, empty_sheet, fields_for_headers, unused_note
-from bulkid.sheet.isolation import CancelToken, Process, open_isolated, spare_child
+from bulkid.sheet.isolation import CancelToken, open_isolated
 from bulkid.sheet.row_parser import RowParser, SheetInfo, blank
 from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Table, open_worksheet
 from bulkid.text import printable_line

@@ -18,7 +18,7 @@ from bulkid import runs
 from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.sheet import CancelToken, SheetOptions, open_sheet, open_sheet_file
 from bulkid.sheet import isolation as isolation_module
-from bulkid.sheet.isolation import Limits
+from bulkid.sheet.child_process import Limits
 from tests.support.bulkid_command import Bulkid, end_of
 from tests.support.forked_command import ForkedCommand
 from tests.support.sheet_books import written
@@ -206,14 +206,14 @@ def test_a_look_at_a_file_and_its_rows_take_one_child(tmp_path: Path, monkeypatc
 
 PARENT = """
 import os, sys
-from bulkid.sheet import isolation, open_sheet
+from bulkid.sheet import child_process, isolation, open_sheet
 path, alive, program = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 if program:
     limits = isolation.Limits(program=("-c", program))
-    isolation.Limits = lambda: limits
-start = isolation.subprocess.Popen
-isolation.subprocess.Popen = lambda *a, **k: start(*a, **k, pass_fds=(alive,))
-with isolation.spare_child.started(for_text=path.endswith("csv")):
+    child_process.Limits = isolation.Limits = lambda: limits
+start = child_process.subprocess.Popen
+child_process.subprocess.Popen = lambda *a, **k: start(*a, **k, pass_fds=(alive,))
+with child_process.spare_child.started(for_text=path.endswith("csv")):
     sheet = open_sheet(path)
 os.write(alive, b"x")
 sys.stdin.read()

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from bulkid.sheet.isolation import CHILD_OF_PROGRAM, Limits, SpareChild, child_arguments, open_isolated
+from bulkid.sheet.child_process import CHILD_OF_PROGRAM, Limits, SpareChild, child_arguments
+from bulkid.sheet.isolation import open_isolated
 from tests.support.sheet_books import written
 
 BOOK = written(["name", "groups"], ["r1", "Ops"])
@@ -43,7 +44,7 @@ def test_the_program_as_the_child_reads_a_sheet(content: bytes, kind: str) -> No
 
 
 def test_a_child_that_was_started_ahead_reads_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.sheet.isolation.Limits", lambda: _as_program(CHILD_OF_PROGRAM))
+    monkeypatch.setattr("bulkid.sheet.child_process.Limits", lambda: _as_program(CHILD_OF_PROGRAM))
     spare = SpareChild()
     with spare.started(for_text=True):
         table = open_isolated(io.BytesIO(TEXT), "s.csv", "csv", None, process=spare.take())

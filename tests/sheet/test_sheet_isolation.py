@@ -12,8 +12,9 @@ import pytest
 
 from bulkid.errors import SheetError
 from bulkid.runs import check
-from bulkid.sheet import SheetOptions, isolation, open_sheet, open_sheet_file
-from bulkid.sheet.isolation import Limits, open_isolated
+from bulkid.sheet import SheetOptions, child_process, open_sheet, open_sheet_file
+from bulkid.sheet.child_process import Limits
+from bulkid.sheet.isolation import open_isolated
 from tests.support import sheet_books
 from tests.support.sheet_books import ROWS_WITH_ERRORS, every_format, ods, ods_row, written
 
@@ -175,7 +176,7 @@ def test_only_a_machine_that_can_start_no_thread_waits_for_the_end_of_a_child(
             raise RuntimeError
 
     monkeypatch.setattr(threading.Thread, "start", started)
-    isolation._end(process)
+    child_process.end_child(process)
     assert len(starts) == 1
     process.kill.assert_called_once_with()
     assert process.wait.called != threads

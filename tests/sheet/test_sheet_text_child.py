@@ -14,8 +14,9 @@ import pytest
 from bulkid import cli
 from bulkid.errors import SheetError
 from bulkid.runs import check
-from bulkid.sheet import SheetOptions, isolation, open_sheet, open_sheet_file, reader
-from bulkid.sheet.isolation import Limits, SpareChild, open_isolated, spare_child
+from bulkid.sheet import SheetOptions, child_process, open_sheet, open_sheet_file, reader
+from bulkid.sheet.child_process import Limits, SpareChild, spare_child
+from bulkid.sheet.isolation import open_isolated
 from bulkid.sheet.text_format import UncertainEncodingError
 from tests.support.forked_command import ForkedCommand
 
@@ -76,7 +77,7 @@ class ForkedChild:
         reading, writing = os.pipe()
         *_, module = limits.program
         program = f"import runpy; runpy.run_module({module!r}, run_name='__main__')"
-        env = isolation._environment()
+        env = child_process.child_environment()
         self._copy = ForkedCommand(arguments, folder=Path.cwd(), env=env, stdin=reading, program=program)
         os.close(reading)
         self._copy.stderr.close()
@@ -87,7 +88,7 @@ class ForkedChild:
 @pytest.mark.parametrize("case", TEXTS)
 def test_a_text_reads_the_same_as_in_this_process(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if sys.platform == "linux":
-        monkeypatch.setattr(isolation, "_start", ForkedChild)
+        monkeypatch.setattr(child_process, "start_child", ForkedChild)
     name, content, options = TEXTS[case]
     path = tmp_path / name
     path.write_bytes(content)
@@ -149,7 +150,7 @@ def test_a_text_that_is_written_while_it_is_opened_is_refused(text: Path, monkey
 def test_a_child_that_ends_early_means_that_the_text_is_refused(
     end: str, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolation, "Limits", lambda: Limits(program=("-c", f"import os, sys; {end}")))
+    monkeypatch.setattr(child_process, "Limits", lambda: Limits(program=("-c", f"import os, sys; {end}")))
     with spare_child.started(for_text=True), pytest.raises(SheetError, match="ended early") as caught:
         open_sheet(text)
     assert caught.value.hint == "Check that the file is the right one, and is CSV."
@@ -208,6 +209,19 @@ def test_a_machine_that_can_start_no_process_reads_the_text_here(text: Path, mon
     monkeypatch.setattr(sys, "executable", str(Path("nowhere", "python").absolute()))
     with spare_child.started(for_text=True):
         assert check(text).rows == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "needless"),
+    [
+        ("child_process", {"bulkid.sheet.isolation", "bulkid.sheet.cells", "bulkid.model", "orjson", "dataclasses"}),
+        ("isolated_child", {"bulkid.sheet.reader", "bulkid.sheet.row_parser", "pandas", "python_calamine"}),
+    ],
+)
+def test_what_starts_the_child_and_the_child_import_no_more_than_they_need(module: str, needless: set[str]) -> None:
+    program = f"import sys, bulkid.sheet.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert needless.isdisjoint(done.stdout.split())
 
 
 @pytest.mark.parametrize(
