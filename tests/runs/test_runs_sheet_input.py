@@ -1,5 +1,6 @@
 """The rows of a sheet as a run reads them: whole or not at all, counted, and with what they need of the directory."""
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -73,8 +74,16 @@ async def test_all_rows_are_journaled_chunk_by_chunk_and_the_sheet_is_closed(she
 
 @pytest.mark.parametrize("last", [4, 9])
 async def test_a_reading_that_is_cancelled_gives_no_rows(sheet: Sheet, last: int) -> None:
+    cancelled = threading.Event()
+    sheet.token.on_cancel(cancelled.set)
+
+    def cancel_at_last() -> None:
+        if sum(chunks.sizes) == last:
+            anyio.from_thread.run_sync(scope.cancel)
+            cancelled.wait()
+
+    chunks = Chunks(cancel_at_last)
     with anyio.CancelScope() as scope:
-        chunks = Chunks(lambda: sum(chunks.sizes) == last and anyio.from_thread.run_sync(scope.cancel))
         with sheet:
             await SheetInput(sheet, "s.csv").read(chunks.journal)
             raise AssertionError
