@@ -77,29 +77,33 @@ async def read_directory(
     """
     warnings: list[str] = []
     groups: Sequence[Group] | None = None
-    reader: _AccountReader | None = None
-    no_groups = ""
+    names = (*lookup.ids, *lookup.names)
+    texts = dict(zip(names, names, strict=True))  # accounts share the strings of the rows
+    reader = _AccountReader(engine, organization_id, lookup, texts=texts)
+    no_groups, blind = "", False
     if lookup.groups:
-        try:
-            _require(known.read_groups, "PM.Group.Read")
-            groups = parse_groups(await fetch(engine, list_groups(organization_id), "the list of groups"))
-        except ForbiddenError as error:
-            _require_own_organization(known.read_groups, organization_id, error)
-            no_groups = f"The groups cannot be read ({error.message})"
-            warnings.append(f"{no_groups}: groups are taken by id. Grant PM.Group.Read to use group names.")
+        async with task_group() as tasks:  # both at once: each takes a server a while
+            if known.read_accounts is not False:
+                tasks.start_soon(reader.read_first_page)
+            try:
+                _require(known.read_groups, "PM.Group.Read")
+                groups = parse_groups(await fetch(engine, list_groups(organization_id), "the list of groups"))
+            except ForbiddenError as error:
+                _require_own_organization(known.read_groups, organization_id, error)
+                no_groups = f"The groups cannot be read ({error.message})"
+                warnings.append(f"{no_groups}: groups are taken by id. Grant PM.Group.Read to use group names.")
     try:
         _require(known.read_accounts, current().read_scope)
-        names = (*lookup.ids, *lookup.names)
-        texts = dict(zip(names, names, strict=True))  # accounts share the strings of the rows
-        reader = await _AccountReader(engine, organization_id, lookup, texts=texts).read()
+        await reader.read()
     except ForbiddenError as error:
+        blind = True
         _require_own_organization(known.read_accounts, organization_id, error)
         no_accounts = f"The accounts cannot be read ({error.message})"
         _require_ids_alone(lookup, no_accounts)
         warnings.append(f"{no_accounts}: running blind. Grant {current().read_scope} to send only what differs.")
     if no_groups:
-        _require_group_ids(lookup, () if reader is None else reader.accounts.values(), no_groups)
-    directory = Directory(organization_id, None, groups) if reader is None else reader.directory(groups)
+        _require_group_ids(lookup, () if blind else reader.accounts.values(), no_groups)
+    directory = Directory(organization_id, None, groups) if blind else reader.directory(groups)
     return directory, tuple(warnings)
 
 
@@ -247,6 +251,7 @@ class _AccountReader:
     total: int = 0
     listed: bool = False  # whether the server was asked for its list, and so for the total
     complete: bool = False
+    first_page: Page | ConnectionFailedError | None = None  # what came of it, where it was read ahead
     missing: Sequence[str] | None = None  # ids of the look-up of which nothing was known when it was last asked
 
     def directory(self, groups: Sequence[Group] | None) -> Directory:
@@ -271,13 +276,29 @@ class _AccountReader:
             self.uncertain = self.uncertain or found.uncertain
         return self
 
+    @property
+    def _is_one_id(self) -> bool:
+        return len(self.lookup.ids) == 1 and not self.lookup.names
+
+    async def read_first_page(self) -> None:
+        """Read the first page ahead, if :meth:`read` will need it. An error is kept for that method to raise."""
+        if not self._is_one_id:
+            try:
+                self.first_page = await self._page(0)
+            except ConnectionFailedError as error:
+                self.first_page = error
+
     async def _read(self) -> None:
         lookup = self.lookup
-        if len(lookup.ids) == 1 and not lookup.names:  # else the first page says how many accounts there are
+        if self._is_one_id:  # else the first page says how many accounts there are
             with suppress(ForbiddenError):  # the list shows whether the server forbids this account alone
                 await self._each(self._look_up, lookup.ids)
                 return
-        first = await self._page(0)
+        first, self.first_page = self.first_page, None
+        if isinstance(first, ConnectionFailedError):
+            raise first
+        if first is None:
+            first = await self._page(0)
         await self._take(first)
         ids, names = self._missing_ids(), self._missing_names()
         if singles_are_fewer(first.total, len(first.accounts), len(ids) + len(names), OVERLAP):
