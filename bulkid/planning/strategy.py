@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from bulkid.errors import PermissionDeniedError, UsageError
-from bulkid.model import Action, Change, QuotaRule, RowRequest
+from bulkid.model import Action, Change, QuotaRule, RowRequest, new_tuple
 from bulkid.planning.cover import Cover, accounts_only, cover, groups_where_possible
 from bulkid.planning.creation import GUID
 from bulkid.resources import current
@@ -62,8 +62,9 @@ def without_carried(changes: Sequence[Change], new_group_ids: Collection[str]) -
     left = []
     for change in changes:
         add = change.add
-        if change.action is not Action.UPDATE:
-            change = Change(change.account_id, change.name, change.values, False, (), (), change.before)  # noqa: PLW2901, FBT003
+        if change.action is not _UPDATE:
+            account_id, name, values, _, _, _, before, _ = change
+            change = new_tuple(Change, (account_id, name, values, False, (), (), before, _UPDATE))  # noqa: PLW2901
         elif any(fold(group) in new_group_ids for group in add):
             change = change._replace(add=tuple([group for group in add if fold(group) not in new_group_ids]))  # noqa: PLW2901
         left.append(change)
