@@ -25,7 +25,7 @@ def child_arguments() -> tuple[str, ...]:
     """Return the arguments that make ``sys.executable`` the child: those of Python, or of the program without it."""
     if getattr(sys, "frozen", False):
         return (CHILD_OF_PROGRAM,)
-    return ("-P", "-m", "bulkid.sheet.isolated_child")
+    return ("-P", "-c", "from bulkid.sheet.isolated_child import run; run()")  # -m takes 15 ms more
 
 
 class Limits:

@@ -1,5 +1,6 @@
 """The child process of :mod:`bulkid.sheet.isolation`: reads one sheet for its parent, within limits."""
 
+import gc
 import io
 import json
 import os
@@ -28,7 +29,11 @@ _TABLE_FIELDS = ("notes", "name", "names", "guessed", "encoding", "delimiter")
 def main() -> None:
     """Answer the parent until it closes the pipe."""
     if "text" in sys.argv[1:]:
+        gc.disable()  # an import makes many objects that stay; to search them for garbage takes a tenth of its time
         import pandas as pd  # noqa: F401 - the parent started this process ahead, and its sheet is a text
+
+        gc.freeze()
+        gc.enable()
 
     source, out = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else may write between the answers
@@ -208,7 +213,3 @@ def run() -> NoReturn:
     with suppress(BrokenPipeError):  # the parent does not want the rest
         main()
     os._exit(0)  # at once: the thread that listens holds what the interpreter would close
-
-
-if __name__ == "__main__":
-    run()

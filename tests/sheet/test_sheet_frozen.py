@@ -26,8 +26,9 @@ def _as_program(*arguments: str) -> Limits:
     return Limits(program=("-c", START_PROGRAM, *arguments))
 
 
-def test_python_starts_a_module_and_the_program_starts_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert child_arguments() == Limits().program == ("-P", "-m", "bulkid.sheet.isolated_child")
+def test_python_runs_the_child_and_the_program_starts_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    program = "from bulkid.sheet.isolated_child import run; run()"
+    assert child_arguments() == Limits().program == ("-P", "-c", program)
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert child_arguments() == Limits().program == (CHILD_OF_PROGRAM,)
 

@@ -75,8 +75,7 @@ class ForkedChild:
 
     def __init__(self, limits: Limits, *arguments: str) -> None:
         reading, writing = os.pipe()
-        *_, module = limits.program
-        program = f"import runpy; runpy.run_module({module!r}, run_name='__main__')"
+        *_, program = limits.program
         env = child_process.child_environment()
         self._copy = ForkedCommand(arguments, folder=Path.cwd(), env=env, stdin=reading, program=program)
         os.close(reading)
@@ -197,6 +196,19 @@ def test_a_child_without_a_parent_ends_by_itself(started: "list[subprocess.Popen
         process.communicate()  # closes its input
         assert process.returncode == 0
     assert started == [process]
+
+
+def test_a_child_that_has_imported_what_reads_texts_collects_garbage_again() -> None:
+    program = """
+import gc, sys
+from bulkid.sheet.isolated_child import main
+main()
+print("pandas" in sys.modules, gc.isenabled(), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, "text"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.split() == ["True", "True"]
 
 
 def test_one_child_reads_one_sheet(text: Path, started: "list[subprocess.Popen[bytes]]") -> None:
