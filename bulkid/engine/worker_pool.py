@@ -174,14 +174,14 @@ class WorkerPool:
             await self._run_guarded(lambda: self._take_chunks(source))
 
     async def _take_chunks(self, source: AsyncIterator[Sequence[Task]]) -> None:
-        """Take the next chunk while some of the last one is still ready, so that the workers never wait for it."""
+        """Take the next chunk while most of the last one is still ready, so that the workers never wait for it."""
         async for chunk in source:
             if self._stopping:  # while it was being made, which cannot be interrupted; the workers have ended
                 return
             for task in chunk:
                 self._push(SendTask(*task), first=False)
             self._unsettled += len(chunk)
-            self._refill_threshold = max(2 * self._sender.concurrency, len(chunk) // 2)
+            self._refill_threshold = max(2 * self._sender.concurrency, len(chunk) * 3 // 4)
             while self._ready > self._refill_threshold or len(self._delayed) > _MAX_DELAYED:
                 await self._refill.wait()
         self._exhausted = True
