@@ -224,14 +224,14 @@ async def test_the_workers_do_not_wait_for_a_source_that_takes_its_time() -> Non
 
     async def source() -> AsyncIterator[Sequence[Task]]:
         for start in range(0, 320, 64):
-            await clock.sleep(2.5)  # the workers send what is left of a chunk in 3
+            await clock.sleep(3.5)  # three quarters of a chunk last 4 with those in flight
             yield puts(320)[start : start + 64]
 
     settled: list[Settled] = []
     server = Server(clock, latency=(0.5, 0.5))
     await make_engine(clock, server.send, concurrency=16).run(source(), settled.append, Stop())
     assert len(settled) == 320
-    assert clock.elapsed == 2.5 + 320 / 16
+    assert clock.elapsed == 3.5 + 320 / 16
 
 
 async def test_while_very_many_wait_to_be_tried_again_no_more_are_taken() -> None:
