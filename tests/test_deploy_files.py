@@ -5,10 +5,8 @@ the image and runs it, ``.ci/check_program.py`` does the same for the program wi
 """
 
 import importlib.util
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -24,6 +22,7 @@ import yaml
 from bulkid import __version__
 from bulkid.config.settings import SETTINGS
 from bulkid.jobfile.read import read_job
+from tests.support.programs import missing, program
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "docs" / "deploy"
@@ -37,8 +36,8 @@ HEALTH = "/health"
 
 def tool(name: str) -> ModuleType:
     """A module of the extra ``deploy``; the test is skipped where it is missing, or fails with BULKID_REQUIRE_ALL=1."""
-    if importlib.util.find_spec(name) is None and os.environ.get("BULKID_REQUIRE_ALL") != "1":
-        pytest.skip(f"{name} is missing: pip install -e '.[deploy]'")
+    if importlib.util.find_spec(name) is None:
+        missing(f"{name} is missing: pip install -e '.[deploy]'")
     return importlib.import_module(name)
 
 
@@ -237,14 +236,12 @@ def test_a_unit_names_settings_and_options_that_exist(unit: Path) -> None:
 
 
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        pytest.skip("systemd-analyze is missing")
+    analyze = program("systemd-analyze", "systemd")
     for unit in UNITS:
         text = unit.read_text(encoding="utf-8").replace("/opt/bulkid/bin/bulkid", "/bin/true")
         (tmp_path / unit.name).write_text(text, encoding="utf-8")
     done = subprocess.run(
-        [program, "verify", "--man=no", *(str(tmp_path / unit.name) for unit in UNITS)],
+        [analyze, "verify", "--man=no", *(str(tmp_path / unit.name) for unit in UNITS)],
         capture_output=True,
         text=True,
         check=False,

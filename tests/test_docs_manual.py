@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +12,7 @@ import typer
 
 from bulkid.cli.app import app
 from bulkid.config.settings import SETTINGS
+from tests.support.programs import program
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs"
 PAGE = FOLDER / "bulkid.1"
@@ -49,8 +49,7 @@ def test_signs_that_roff_reads_are_escaped(make_man: ModuleType) -> None:
 
 
 def test_groff_takes_the_page_without_a_warning() -> None:
-    if (groff := shutil.which("groff")) is None:
-        pytest.skip("there is no groff here")
+    groff = program("groff", "groff-base")
     done = subprocess.run(
         [groff, "-man", "-Tascii", "-ww", "-z", str(PAGE)], capture_output=True, text=True, check=False, timeout=60
     )

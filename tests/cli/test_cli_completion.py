@@ -1,6 +1,5 @@
 """Completion: what Tab offers, in the shell itself where it is there; never a traceback, never a file written."""
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from bulkid.journal import run_ids
 from bulkid.journal.backends.sqlite import FILE_NAME
 from bulkid.journal.store import open_journal
 from tests.support.bulkid_command import ROOT, Bulkid
+from tests.support.programs import program
 from tests.support.sheet_books import archive, xlsx
 
 
@@ -169,28 +169,24 @@ def test_the_whole_sentence_stands_beside_each_command(bulkid: Bulkid, shell: st
 
 
 def test_zsh_itself_keeps_the_apostrophes_of_a_sentence(bulkid: Bulkid) -> None:
-    zsh = shutil.which("zsh")
-    if zsh is None:
-        pytest.skip("there is no zsh here")
+    zsh = program("zsh")
     answer = "\n".join(offered(bulkid, "repor", shell="zsh"))  # noqa: S604 - the name of a shell
-    program = '_arguments() { print -r -- "$@" }; eval $(cat)'
-    done = subprocess.run([zsh, "-f", "-c", program], input=answer, capture_output=True, text=True, check=True)
+    script = '_arguments() { print -r -- "$@" }; eval $(cat)'
+    done = subprocess.run([zsh, "-f", "-c", script], input=answer, capture_output=True, text=True, check=True)
     assert done.stdout == """*: :(("report":"Write a run's report again, in any format."))\n"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="bash")
 def test_bash_itself_completes_with_the_script(bulkid: Bulkid) -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("there is no bash here")
+    bash = program("bash")
     (bulkid.folder / "bulkid").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m bulkid "$@"\n')
     (bulkid.folder / "bulkid").chmod(0o755)
-    program = (
+    script = (
         'PATH="$PWD:$PATH"; source /dev/stdin <<< "$(bulkid completion bash)"; COMP_WORDS=(bulkid re); COMP_CWORD=1; '
         '_bulkid_completion bulkid; printf "%s\\n" "${COMPREPLY[@]}"; complete -p bulkid'
     )
     done = subprocess.run(
-        [bash, "--norc", "-c", program],
+        [bash, "--norc", "-c", script],
         cwd=bulkid.folder,
         env={**bulkid.settings(), "PYTHONPATH": str(ROOT)},
         capture_output=True,

@@ -1,7 +1,6 @@
 """What the docs show of job files and schedulers is as they show it."""
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED
 from bulkid.jobfile.read import read_job
 from bulkid.runs import worst_exit_code
 from bulkid.runs.jobs.attempt import UNFINISHED, WORST_LAST
+from tests.support.programs import program
 
 ROOT = Path(__file__).resolve().parents[2]
 JOBS = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
@@ -59,8 +59,7 @@ def test_the_worst_is_what_is_not_done_and_needs_a_person() -> None:
 
 
 def test_systemd_takes_the_units_as_they_are(tmp_path: Path) -> None:
-    if (analyze := shutil.which("systemd-analyze")) is None:
-        pytest.skip("there is no systemd-analyze here")
+    analyze = program("systemd-analyze", "systemd")
     service, timer = blocks(SCHEDULING, "ini")
     # A program that is there, and a user that is no special one.
     service = service.replace("/opt/bulkid/bin/bulkid", sys.executable)

@@ -2,7 +2,6 @@
 
 import math
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bulkid.model import RunStatus, Status
 from bulkid.report.atomic import ReportError
 from bulkid.report.prometheus import RunMetrics, render_metrics, write_metrics
+from tests.support.programs import program
 from tests.support.report_data import a_run
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -117,11 +117,7 @@ def _is(name: str, labels: frozenset[tuple[str, str]], wanted: str, figures: Run
 
 
 def test_prometheus_own_linter_finds_nothing_to_complain_of() -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        if os.environ.get("BULKID_REQUIRE_ALL") == "1":
-            pytest.fail("promtool is not there (Debian: apt-get install prometheus)")
-        pytest.skip("promtool is not there")
+    promtool = program("promtool", "prometheus")
     run = a_run(counters=COUNTERS)
     page = render_metrics([RunMetrics("nightly", run, {}, 1.0), RunMetrics('a "b"\\\n', run, {}, None)])
     done = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)

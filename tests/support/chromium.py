@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.support.programs import missing
 
 LONGEST_MS = 60_000
 WIDE = {"width": 1440, "height": 900}
@@ -64,12 +64,6 @@ _HAS_FOCUS = """([selector, words]) =>
 _MOST_STOPS = 80
 
 
-def _missing(what: str) -> None:
-    if os.environ.get("BULKID_REQUIRE_ALL") == "1":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is missing")
-
-
 @contextmanager
 def launched() -> Iterator[Any]:
     """Chromium, until the block ends.
@@ -78,11 +72,11 @@ def launched() -> Iterator[Any]:
     """
     path = os.environ.get("BULKID_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if not path:
-        _missing("Chromium")
+        missing("Chromium is missing")
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
-        _missing("playwright")
+        missing("playwright is missing")
     manager = sync_playwright()
     playwright = manager.__enter__()
     browser = playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
@@ -113,7 +107,7 @@ def read_axe() -> str:
     """The source of axe-core."""
     path = Path(os.environ.get("BULKID_AXE", ""))
     if not path.is_file():
-        _missing("axe-core (BULKID_AXE)")
+        missing("axe-core (BULKID_AXE) is missing")
     return path.read_text(encoding="utf-8")
 
 

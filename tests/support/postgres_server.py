@@ -18,10 +18,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pytest
-
 from bulkid.journal.backends.postgres import SCHEMA
 from bulkid.journal.schema import VERSION, metadata, schema_version
+from tests.support.programs import missing
 
 PASSWORD = "p@ss/w:rd"  # what must be quoted in a URL
 _QUOTED = "p%40ss%2Fw%3Ard"
@@ -54,13 +53,6 @@ def _emptying() -> str:
         f"DO $$ BEGIN BEGIN IF ({versions}) = ARRAY[{VERSION}] THEN {each} RETURN; END IF; "
         f"EXCEPTION WHEN undefined_table THEN NULL; END; {_DROP}; END $$"
     )
-
-
-def missing(reason: str) -> None:
-    """Skip the test for want of a server, or fail it where everything must be there."""
-    if os.environ.get("BULKID_REQUIRE_ALL") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 @dataclass
