@@ -18,6 +18,9 @@ P = ParamSpec("P")
 
 _ClickUsageError: Any = typer.BadParameter.__base__  # click's UsageError, which typer does not name
 
+_PYDANTIC_PREFIX = "Value error, "
+"""What pydantic, by which typer converts words, writes before the reason for which it refuses one."""
+
 
 class BulkidGroup(HelpfulGroup):
     """A group of commands that takes file names for what they are: text of others."""
@@ -27,7 +30,7 @@ class BulkidGroup(HelpfulGroup):
         try:
             return super().invoke(ctx)
         except _ClickUsageError as error:
-            error.message = printable(error.message)
+            error.message = printable(error.message.removeprefix(_PYDANTIC_PREFIX))
             raise
 
 

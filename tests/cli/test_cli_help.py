@@ -118,3 +118,9 @@ def test_an_example_is_what_bulkid_takes(line: str) -> None:
 
 def test_every_command_has_examples() -> None:
     assert {command[-1] for command in commands() if command} | {"bulkid"} == set(EXAMPLES)
+
+
+def test_a_word_that_an_option_does_not_take_is_refused_in_words_for_people() -> None:
+    result = Bulkid(Path.cwd())("export", "accounts.csv", "--action", "x")
+    assert result.returncode == 2
+    assert "Invalid value for '--action': 'x' is not one of 'update', 'create', 'delete'." in result.stderr
