@@ -146,8 +146,8 @@ def test_the_job_of_the_manifest_is_one(tmp_path: Path) -> None:
     (container,) = PODS["bulkid-nightly"]["containers"]
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert container["args"][:2] == ["run", f"/etc/bulkid/{name}"]
-    assert {"/etc/bulkid", "/work/inbox", "/reports"} <= mounts
-    assert 'folder = "/work/inbox"' in text
+    assert {"/etc/bulkid", "/data/inbox", "/reports"} <= mounts
+    assert 'folder = "/data/inbox"' in text
 
 
 def test_the_probes_ask_for_what_the_console_answers() -> None:

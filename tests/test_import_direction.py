@@ -18,6 +18,7 @@ ORDER = (  # from the ground up: each may import what stands before it
     "model",
     "errors",
     "extras",
+    "lazy_names",
     "consume",
     "text",
     "redaction",

@@ -95,21 +95,21 @@ def _command(
 
 
 def app_for(arguments: Sequence[str]) -> typer.Typer:
-    """Return as much of the app as a command line needs, since to make all of it takes long.
+    """Return the part of the app that a command line needs, since typer takes long to make all of it.
 
-    That is the command that it calls, or where it only lists the commands those without their options.
+    That is the command that the command line calls; or all commands without their options, where it only lists them.
     """
     after_state_dir = arguments[2:] if arguments[:1] == ["--state-dir"] else arguments
-    return _part("".join(after_state_dir[:1]))
+    return _part_for("".join(after_state_dir[:1]))
 
 
 @functools.cache
-def _part(first: str) -> typer.Typer:
+def _part_for(first_argument: str) -> typer.Typer:
     part = copy.copy(app)
-    if first in _LISTING:
+    if first_argument in _LISTING:
         part.registered_commands = [_without_options(each) for each in app.registered_commands]
         return part
-    part.registered_commands = [each for each in app.registered_commands if each.name == first]
+    part.registered_commands = [each for each in app.registered_commands if each.name == first_argument]
     part.registered_groups = []
     return part if part.registered_commands else app
 

@@ -9,7 +9,7 @@ from sqlalchemy.sql.expression import ClauseElement
 
 from bulkid.journal.codec import storable
 
-_ROWS = 20  # how many rows one INSERT holds; with twice as many nothing more is gained
+_ROWS = 20  # rows that one INSERT holds; one of 40 rows is no faster
 
 
 class ExecuteMany:
@@ -19,23 +19,23 @@ class ExecuteMany:
     statement is compiled by SQLAlchemy once per dialect, and the tuples go straight to the driver.
 
     Args:
-        statement: What is run.
+        statement: The statement.
         names: The names that the statement binds, in the order of the tuples' values.
-        sound: Those of them whose values any database takes: numbers, JSON of ``codec.dumps``, words of the program.
-            Texts among the others are looked at.
+        safe: Those of them whose values every database accepts: numbers, JSON of ``codec.dumps``, words of the program.
+            Texts under the other names are checked, and made storable where they are not.
     """
 
-    def __init__(self, statement: ClauseElement, names: Sequence[str], *, sound: Collection[str] = ()) -> None:
+    def __init__(self, statement: ClauseElement, names: Sequence[str], *, safe: Collection[str] = ()) -> None:
         self._statement = statement
         self._names = tuple(names)
-        self._places = [place for place, name in enumerate(names) if name not in sound]
+        self._checked_columns = [column for column, name in enumerate(names) if name not in safe]
         self._compiled: dict[str, str] = {}
 
     def run(self, connection: Connection, tuples: Sequence[tuple[Any, ...]]) -> int:
         """Run the statement once per tuple, and give how many rows it touched in all."""
         if not tuples:
             return 0
-        if not all(_storable(tuples, place) for place in self._places):
+        if not all(_storable(tuples, column) for column in self._checked_columns):
             tuples = [tuple(storable(value) for value in values) for values in tuples]
         return self._execute(connection, self._prepared(connection), tuples)
 
@@ -73,9 +73,9 @@ class InsertMany(ExecuteMany):
         return inserted
 
 
-def _storable(tuples: Sequence[tuple[Any, ...]], place: int) -> bool:
-    """Whether all text at a place can be kept as it is, as nearly always; joined into one text for speed."""
-    text = "".join([value for values in tuples if type(value := values[place]) is str])
+def _storable(tuples: Sequence[tuple[Any, ...]], column: int) -> bool:
+    """Whether all text in a column can be kept as it is, as nearly always; joined into one text for speed."""
+    text = "".join([value for values in tuples if type(value := values[column]) is str])
     if text.isascii():
         return "\0" not in text
     try:

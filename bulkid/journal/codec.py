@@ -4,11 +4,12 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from bulkid.model import (
+    UPDATE,
     Account,
     Action,
     DesiredState,
@@ -28,7 +29,6 @@ RUN_FIELDS = tuple(field.name for field in fields(RunRecord))
 _MAPPINGS = frozenset({"sheet", "options", "counters"})
 
 _STATUS: Mapping[str, Status] = {status.value: status for status in Status}
-_UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
 _ACTION: Mapping[str | None, Action] = {None: Action.UPDATE, **{action.value: action for action in Action}}
 _VIA: Mapping[str | None, Via | None] = {None: None, **{via.value: via for via in Via}}
 
@@ -159,7 +159,7 @@ def planned_values(run: int, items: Iterable[RunItem]) -> list[tuple[Any, ...]]:
             written["remove"] = remove
         if exact is not None:
             written["exact"] = exact
-        if action is not _UPDATE:
+        if action is not UPDATE:
             written["action"] = action.value
         state = None
         if before is not None:

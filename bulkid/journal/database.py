@@ -82,7 +82,7 @@ class Database:
                 if lost.final or self._given_up or now >= deadline:
                     lost.final = self._given_up = True
                     raise
-                time.sleep(min(pause_s, deadline - now))  # in a worker thread
+                time.sleep(min(pause_s, deadline - now))  # the driver blocks this worker thread too
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
                 self._given_up = False

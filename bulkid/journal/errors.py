@@ -109,8 +109,11 @@ def database_error(problem: DatabaseProblem, place: str, name: str = "", *, on_s
 
 
 def file_error(error: OSError | NotImplementedError, path: Path) -> StateError:
-    """Say why a file or folder of the state directory cannot be made, locked or used."""
-    if isinstance(error, NotImplementedError):  # from filelock, on a file system without locks
+    """Say why a file or folder of the state directory cannot be made, locked or used.
+
+    filelock raises a ``NotImplementedError`` where the file system has no locks.
+    """
+    if isinstance(error, NotImplementedError):
         error = OSError(0, "its file system has no locks")
     if error.errno in _DISK_FULL_ERRNOS:
         return database_error(DatabaseProblem.FULL, str(path))

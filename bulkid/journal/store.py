@@ -73,7 +73,7 @@ def _values(names: Sequence[str]) -> dict[str, Any]:
 _THIS_ITEM = and_(entries.c.run == bindparam("in_run"), entries.c.entry == bindparam("number"))
 
 _INSERT_ROWS = InsertMany(
-    insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS, sound=("run", "row", "cells", "faults")
+    insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS, safe=("run", "row", "cells", "faults")
 )
 _INSERT_ITEMS = InsertMany(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
 _INSERT_UNTOUCHED = InsertMany(
@@ -88,7 +88,7 @@ _INSERT_UNTOUCHED = InsertMany(
         }
     ),
     codec.PLANNED_COLUMNS,
-    sound=("run", "entry", "wish", "before"),
+    safe=("run", "entry", "wish", "before"),
 )
 _PLANNED_CHANGE_COLUMNS = tuple(planned_changes.c.keys())
 _INSERT_PLANNED_CHANGES = InsertMany(
@@ -119,7 +119,7 @@ _INTEND = ExecuteMany(
         entries.c.entry <= bindparam("last"),
     ),
     ("at", "by", "in_run", "first", "last"),
-    sound=("at", "by", "in_run", "first", "last"),
+    safe=("at", "by", "in_run", "first", "last"),
 )
 _PLAN_AGAIN = ExecuteMany(
     update(entries).values(before=bindparam("state"), changes=bindparam("words")).where(_THIS_ITEM),
@@ -128,7 +128,7 @@ _PLAN_AGAIN = ExecuteMany(
 _SETTLE_VALUES = update(entries).values(_values(codec.OUTCOME_COLUMNS))
 _SETTLE_NAMES = (*codec.OUTCOME_COLUMNS, "in_run", "number")
 _SETTLE = ExecuteMany(
-    _SETTLE_VALUES.where(_THIS_ITEM), _SETTLE_NAMES, sound=set(_SETTLE_NAMES) - {"error_code", "error"}
+    _SETTLE_VALUES.where(_THIS_ITEM), _SETTLE_NAMES, safe=set(_SETTLE_NAMES) - {"error_code", "error"}
 )
 _SET_ACCOUNT_ID = ExecuteMany(
     update(entries).values(account_id=bindparam("created")).where(_THIS_ITEM), ("created", "in_run", "number")

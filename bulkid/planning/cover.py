@@ -102,10 +102,8 @@ def _carry(changes: Sequence[Change], classes: MembershipClasses, batch_size: in
     """Write out a choice: of each class, the first accounts go by their own PUT, the others by group."""
     left = list(own)
     by_account: list[int] = []
-    number = GroupNumbers()
+    number = GroupNumbers(classes.group_ids)
     members: list[list[int]] = [[] for _ in classes.group_ids]  # a place where it joins, its complement where it leaves
-    for group_id in classes.group_ids:
-        _ = number[group_id]
     for place, (class_index, change) in enumerate(zip(classes.class_of, changes, strict=True)):
         if class_index == OWN_PUT or left[class_index]:
             by_account.append(place)

@@ -1,7 +1,7 @@
 """Who could go by group: the membership changes of a plan, gathered so that what is alike is counted, not repeated."""
 
 from array import array
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -41,12 +41,14 @@ class MembershipClasses:
 
 
 class GroupNumbers(dict[str, int]):
-    """Numbers the groups in the order in which they are first met: ``numbers[id]``. Ids compare by :func:`fold`."""
+    """Numbers groups in the order of their first use: ``numbers[id]``. Ids compare by :func:`fold`."""
 
-    def __init__(self) -> None:
+    def __init__(self, group_ids: Iterable[str] = ()) -> None:
         super().__init__()
         self.ids: list[str] = []
         self._folded: dict[str, int] = {}
+        for group_id in group_ids:
+            self.__missing__(group_id)
 
     def __missing__(self, group_id: str) -> int:
         number = self._folded.setdefault(fold(group_id), len(self.ids))

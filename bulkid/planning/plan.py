@@ -7,16 +7,12 @@ from dataclasses import field as attribute
 from typing import Final
 
 from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, Action, Change, DesiredState, Group, new_tuple
+from bulkid.model import CREATE, DELETE, UPDATE, Account, Action, Change, DesiredState, Group, new_tuple
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution
 from bulkid.planning.strategy import Strategy
 from bulkid.resources import Field, current
 from bulkid.text import count_of, fold, listing, quote
-
-_UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
-_CREATE: Final = Action.CREATE
-_DELETE: Final = Action.DELETE
 
 _MEMBERSHIPS_REMEMBERED: Final = 4096  # distinct comparisons of groups; more than that and they hardly repeat
 
@@ -38,8 +34,8 @@ def diff(desired: DesiredState, account: Account | None, directory: Directory) -
         PermissionDeniedError: An exact list of groups is desired, and the present groups cannot be known, as when
             a run is resumed that may no longer read.
     """
-    if desired.action is not _UPDATE:
-        if desired.action is _DELETE:
+    if desired.action is not UPDATE:
+        if desired.action is DELETE:
             return _deletion(desired, account)
         if account is None:
             return _creation(desired)
@@ -49,20 +45,20 @@ def diff(desired: DesiredState, account: Account | None, directory: Directory) -
         return Change(desired.account_id, desired.name, desired.values, sets_fields, add, remove, None)
     values = _carried(desired.values, account.values)
     sets_fields = values is not account.values
-    return new_tuple(Change, (account.id, account.name, values, sets_fields, add, remove, account, _UPDATE))
+    return new_tuple(Change, (account.id, account.name, values, sets_fields, add, remove, account, UPDATE))
 
 
 def _creation(desired: DesiredState) -> Change:
     add = desired.add if desired.exact is None else desired.exact
     sets_fields = desired.values.count(None) < len(desired.values)
-    return new_tuple(Change, ("", desired.name, desired.values, sets_fields, add, (), None, _CREATE))
+    return new_tuple(Change, ("", desired.name, desired.values, sets_fields, add, (), None, CREATE))
 
 
 def _deletion(desired: DesiredState, account: Account | None) -> Change:
     nothing = current().nothing
     if account is None:
         return Change(desired.account_id, desired.name, nothing, False, (), (), None)  # noqa: FBT003 - sets no field
-    return new_tuple(Change, (account.id, account.name, nothing, False, (), (), account, _DELETE))
+    return new_tuple(Change, (account.id, account.name, nothing, False, (), (), account, DELETE))
 
 
 def changed_fields(change: Change) -> list[tuple[Field, str | None, str]]:
@@ -73,8 +69,8 @@ def changed_fields(change: Change) -> list[tuple[Field, str | None, str]]:
     resource, values = current(), change.values
     before = resource.nothing if change.before is None else change.before.values
     # Most resources have one field: to make a ``zip`` for it takes longer than all the rest.
-    for place, field in enumerate(resource.fields):
-        value, was = values[place], before[place]
+    for index, field in enumerate(resource.fields):
+        value, was = values[index], before[index]
         if value is not None and not field.equal(was, value):
             found.append((field, was, value))
     return found
@@ -156,27 +152,27 @@ def describe(change: Change, directory: Directory) -> str:
     ``created: display name "X"; + Finance``, a deletion ``deleted``. No name can be taken for a separator:
     :func:`split_description` takes the line apart.
     """
-    return Descriptions(directory).of(change)
+    return ChangeDescriber(directory).describe(change)
 
 
-class Descriptions:
-    """Describes changes as :func:`describe` does; of groups that many changes have in common it looks once."""
+class ChangeDescriber:
+    """Describes changes as :func:`describe` does. It makes the words for equal lists of groups once."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._fields, self._nothing = current().fields, current().nothing
         self._memberships: dict[tuple[tuple[str, ...], tuple[str, ...]], str] = {}
 
-    def of(self, change: Change) -> str:
+    def describe(self, change: Change) -> str:
         """Describe a change."""
         _, _, values, sets_fields, add, remove, account, action = change
-        if action is not _UPDATE:
-            return "deleted" if action is _DELETE else self._creation(change)
+        if action is not UPDATE:
+            return "deleted" if action is DELETE else self._creation(change)
         words = ""
         if sets_fields:
             present = self._nothing if account is None else account.values
-            for place, field in enumerate(self._fields):  # as in changed_fields, without the list
-                value, was = values[place], present[place]
+            for index, field in enumerate(self._fields):  # as in changed_fields, without the list
+                value, was = values[index], present[index]
                 if value is not None and not field.equal(was, value):
                     part = _escaped(field.describe_change(was, value))
                     words = f"{words}; {part}" if words else part
@@ -331,7 +327,7 @@ class Plan:
             len(desired.rows)
             for desired_states in (self.changing, self.unchanged)
             for desired in desired_states
-            if desired.action is _UPDATE
+            if desired.action is UPDATE
         )
 
     @property
@@ -341,13 +337,13 @@ class Plan:
             f"The {field.label} of {count_of(count, 'account')} is not known and is left out of the request; whether "
             "the server then keeps it is not documented."
             for number, field in enumerate(current().fields)
-            if (count := sum(change.values[number] is None for change in self.changes if change.action is _UPDATE))
+            if (count := sum(change.values[number] is None for change in self.changes if change.action is UPDATE))
         ]
         return (*self.notes, *unknown)
 
 
 class _Comparison:
-    """Compares desired states with a directory, as :func:`diff` does; what is the same of many is worked out once."""
+    """Compares desired states with a directory, as :func:`diff` does. It compares equal lists of groups once."""
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
@@ -360,7 +356,7 @@ class _Comparison:
     def change(self, desired: DesiredState) -> Change | None:
         """Give what must be sent for an account; None when it is already as desired."""
         account = self._account(desired.account_id)
-        if account is None or desired.action is not _UPDATE:
+        if account is None or desired.action is not UPDATE:
             change = diff(desired, account, self._directory)
             return None if change.empty else change
         wanted, add, remove = desired.values, desired.add, desired.remove
@@ -374,7 +370,7 @@ class _Comparison:
         sets_fields = values is not present
         if not (sets_fields or add or remove):
             return None
-        return new_tuple(Change, (account.id, account.name, values, sets_fields, add, remove, account, _UPDATE))
+        return new_tuple(Change, (account.id, account.name, values, sets_fields, add, remove, account, UPDATE))
 
     def _membership(self, desired: DesiredState, account: Account) -> tuple[tuple[str, ...], tuple[str, ...]]:
         key = (desired.add, desired.remove, desired.exact, account.group_ids)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from bulkid.model import Account, Action, DesiredState, Group, RowError, RowRequest, new_tuple
+from bulkid.model import CREATE, DELETE, UPDATE, Account, DesiredState, Group, RowError, RowRequest, new_tuple
 from bulkid.planning.creation import DELETION_NOT_ALLOWED, NewGroups, ResolveOptions, look_alike_warning
 from bulkid.planning.directory import Directory
 from bulkid.planning.lookup import (
@@ -40,9 +40,6 @@ _RowResult = tuple[Hashable, DesiredState] | list[RowError]
 _Lists = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...] | None]
 """Groups to add, groups to remove, and exactly these groups."""
 
-_UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
-_CREATE: Final = Action.CREATE
-_DELETE: Final = Action.DELETE
 _LISTS_REMEMBERED: Final = 4096  # distinct lists of rows; more than that and they hardly repeat
 _CHANGES_ALONE = ResolveOptions()
 
@@ -74,7 +71,7 @@ def resolve(
         removed = GroupResolver(groups.existing)  # what does not exist cannot be left
     row_reader = _RowReader(find, added, removed, columns, directory, may_delete=options.allow_delete)
     found, row_errors = _merge_rows(requests, row_reader.read, mismatches, labels)
-    created = [desired.name for desired in found if desired.action is _CREATE]
+    created = [desired.name for desired in found if desired.action is CREATE]
     look_alikes = look_alike_warning(created, (account.name for account in directory.accounts or ()))
     warnings = (*_blind_warnings(directory, groups), *([look_alikes] if look_alikes else []))
     return Resolution(found, row_errors, warnings, new_groups.groups)
@@ -126,14 +123,14 @@ class _RowReader:
         if (
             not lists
             or isinstance(found, RowError)
-            or (action is _DELETE and not self._may_delete)
-            or (partition and not self._is_here(partition))
+            or (action is DELETE and not self._may_delete)
+            or (partition and not self._is_own_organization(partition))
         ):
             return self._row_errors(row, found)
         if isinstance(found, Account):
             key: Hashable = found.id
             account_id, name = found.id, found.name
-            action = _DELETE if action is _DELETE else _UPDATE
+            action = DELETE if action is DELETE else UPDATE
         else:
             key, account_id, name, action = found
         add, remove, exact = lists
@@ -153,27 +150,27 @@ class _RowReader:
     def _row_errors(self, row: RowRequest, found: Account | AccountKey | RowError) -> list[RowError]:
         """Give all errors of a row that has some."""
         row_errors = [found] if isinstance(found, RowError) else []
-        if row.action is _DELETE and not self._may_delete:
+        if row.action is DELETE and not self._may_delete:
             message = (
                 "The row deletes an account, and deletions are not allowed. Remove the row, or allow deletions. "
                 "--allow-delete allows them."
             )
             row_errors.append(self._row_error(row, ACTION_COLUMN, row.action.value, DELETION_NOT_ALLOWED, message))
-        if row.partition and not self._is_here(row.partition):
+        if row.partition and not self._is_own_organization(row.partition):
             row_errors.append(self._partition_error(row))
         add, remove = self._added.resolve(row.add), self._removed.resolve(row.remove)
         exact = None if row.exact is None else self._added.resolve(row.exact)
         return row_errors + self._group_errors(row, add, remove, exact)
 
-    def _is_here(self, partition: str) -> bool:
-        """Whether an organisation is the one of the directory; a check of the sheet alone takes any."""
-        here = self._organization
-        return here is None or partition == here or fold(partition) == fold(here)
+    def _is_own_organization(self, partition: str) -> bool:
+        """Whether an organisation is the directory's. A check of the sheet alone accepts any."""
+        own = self._organization
+        return own is None or partition == own or fold(partition) == fold(own)
 
     def _partition_error(self, row: RowRequest) -> RowError:
-        here = quote(self._organization or "")
+        own = quote(self._organization or "")
         message = (
-            f"The row is for the organisation {quote(row.partition)}, but the connection is to {here}. "
+            f"The row is for the organisation {quote(row.partition)}, but the connection is to {own}. "
             "Remove the row, or connect to its organisation."
         )
         return self._row_error(row, "partition_global_id", row.partition, "wrong_organization", message)

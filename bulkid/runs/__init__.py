@@ -14,8 +14,9 @@
 """
 
 from collections.abc import Mapping
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from bulkid.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from bulkid.engine.signals import Stop
@@ -235,16 +236,4 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
 """The names that each module provides. A module is imported when one of its names is first used: ``check`` needs
 neither the database nor the network, whose libraries take half of its time to start."""
 
-_MODULE_OF: Final = {name: module for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type checker has the types from the imports above
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(module), name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(globals(), _NAMES)

@@ -4,8 +4,9 @@
 ``RowParser`` parses single rows, and journaled rows again after a crash.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from bulkid.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from bulkid.sheet.cells import CLEAR, list_cell, parse_list
@@ -96,16 +97,4 @@ _NAMES: Final = {
 """The names that each module provides. A module is imported when one of its names is first used: the command line
 starts the child that reads the sheet (``child_process``) before it imports the others, and the child needs few."""
 
-_MODULE_OF: Final = {name: module for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type checker has the types from the imports above
-    module = _MODULE_OF.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(module), name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(globals(), _NAMES)

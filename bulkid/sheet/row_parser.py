@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from dataclasses import fields as dataclass_fields
 from itertools import repeat
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
-from bulkid.model import EVERYONE, Action, RowError, RowRequest, SheetRow
+from bulkid.model import EVERYONE, UPDATE, Action, RowError, RowRequest, SheetRow
 from bulkid.resources import ACTION_COLUMN, MEMBERSHIP_COLUMNS, Field, current
 from bulkid.sheet.cells import (
     CLEAR,
@@ -30,7 +30,6 @@ _BLOCK = 100  # rows parsed together, where none of them is special
 _Lists: TypeAlias = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...] | None]
 """The groups that a row adds and removes, and those that it asks for exactly."""
 
-_UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
 _ACTIONS: Mapping[str, Action] = {"": Action.UPDATE, **{action.value: action for action in Action}}
 
 
@@ -174,7 +173,7 @@ class RowParser:
         """Give the actions of rows; none at all where one is unknown, or may not go with the other cells."""
         cells = columns[self._action]
         if not any(cells):
-            return (_UPDATE,) * len(cells)
+            return (UPDATE,) * len(cells)
         known = {cell: _ACTIONS.get(fold(trim(cell))) for cell in set(cells)}
         found = [action for action in map(known.get, cells) if action is not None]
         if (
@@ -213,10 +212,10 @@ class RowParser:
         elif account_id in _NO_IDS:
             found.append((self._id, Problem("bad_id", "This is not an id: enter the account's id or name.")))
         self._check_lists(add, remove, exact, fitted, found)
-        action = _UPDATE
+        action = UPDATE
         if self._action >= 0:
             action = self._read_action(fitted, found)
-            if action is not _UPDATE:
+            if action is not UPDATE:
                 self._check_action(action, account_id, name, fitted, found)
         if found:
             row_errors = tuple(self._row_error(row, fitted, column, problem) for column, problem in found)
@@ -313,7 +312,7 @@ class RowParser:
             return action
         message = f"There is no action {quote(text)}: enter update, create or delete. A blank cell means update."
         found.append((self._action, text_problem(text) or Problem("unknown_action", message)))
-        return _UPDATE
+        return UPDATE
 
     def _check_action(self, action: Action, account_id: str, name: str, cells: tuple[str, ...], found: Found) -> None:
         if action is Action.DELETE:

@@ -183,7 +183,7 @@ async def _receive_part(request: web.Request, reader: UploadReader, part: BodyPa
             raise SheetError(f"{made.name} is empty.", hint="The first row must hold the headers.")  # noqa: TRY301
         await require_access(request)  # the body may have taken long
         return await in_thread(console.uploads.keep, made)
-    except BaseException:
+    except BaseException:  # a cancellation too must not leave half an upload behind; it is raised again
         with anyio.CancelScope(shield=True):
             await in_thread(console.uploads.drop, made)
         raise

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from bulkid.model import Account, Action, Change, Group
 from bulkid.planning import plan
 from bulkid.planning.directory import Directory
-from bulkid.planning.plan import Descriptions, describe, split_description
+from bulkid.planning.plan import ChangeDescriber, describe, split_description
 from bulkid.resources import DISPLAY_NAME, ROBOT_ACCOUNTS, Field, Resource, using
 from tests.support.planning_world import LAW, ORG
 
@@ -92,5 +92,5 @@ def test_changes_described_together_are_described_as_each_alone(
     directory = _directory(names)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "_MEMBERSHIPS_REMEMBERED", remembered)
-        together = Descriptions(directory)
+        together = ChangeDescriber(directory)
         assert [together.of(change) for change in changes] == [describe(change, directory) for change in changes]

@@ -20,6 +20,7 @@ from bulkid.journal.errors import DatabaseLostError, DatabaseProblem
 from bulkid.journal.locks import LockHandle
 from bulkid.journal.locks.server import LockManager
 
+_FATE_INTERVAL_S = 0.2  # between two questions whether a transaction was committed
 RETRY_LIMIT_S = 30.0  # how long a transaction is repeated while the server is away: a restart takes seconds
 SCHEMA = "bulkid"  # of the tables, so that they are apart from other programs' in the same database
 CONNECT_S = 10
@@ -231,7 +232,7 @@ class PostgresDialect(Dialect):
                 lost = self.problem(DatabaseProblem.LOST)
                 lost.final = True  # type: ignore[attr-defined]  # LOST makes a DatabaseLostError
                 raise lost
-            time.sleep(0.2)  # in a worker thread
+            time.sleep(_FATE_INTERVAL_S)  # the driver blocks this worker thread too; the event loop goes on
 
     def lock_log(self, connection: Connection, organization_id: str, method: str) -> None:
         connection.execute(_LOCK_LOG, {"name": f"bulkid quota {method} {organization_id}"})

@@ -45,6 +45,7 @@ HEARTBEAT_S = 2.0  # between the heartbeats of a lock's owner
 LEASE_S = 6.0  # after a heartbeat: how long an owner relies on its locks without asking the server
 WATCH_S = 8.0  # how long a stale heartbeat is watched before its owner counts as dead; longer than LEASE_S
 STALE_S = 18.0  # the age, by the server's clock, from which on a heartbeat is stale
+_RETRY_INTERVAL_S = 0.5  # between two tries of an owner to reach the server
 RETRY_LIMIT_S = 30.0  # how long an owner tries to reach the server before its locks count as lost
 
 _NOW = cast(extract("epoch", func.clock_timestamp()), Double)
@@ -169,7 +170,7 @@ class LockManager:
             return False
         watched_until = time.monotonic() + WATCH_S  # after a clock was set forward, a heartbeat looks old but goes on
         while (left_s := watched_until - time.monotonic()) > 0:
-            time.sleep(min(HEARTBEAT_S, left_s))  # in a worker thread
+            time.sleep(min(HEARTBEAT_S, left_s))  # the driver blocks this worker thread too
             self.heartbeat()  # our own locks must not become stale meanwhile
         again = connection.execute(_SELECT_LOCK, {"this": folded}).first()
         return again is not None and (again.token, again.beats) == (known.token, known.beats)
@@ -303,7 +304,7 @@ class ServerLockHandle:
                     hint="Nothing more was sent.",
                 )
             if not reached:
-                time.sleep(0.5)  # in a worker thread, before the database is asked again
+                time.sleep(_RETRY_INTERVAL_S)  # the driver blocks this worker thread too
 
     def release(self) -> None:
         """Release it; harmless when repeated."""

@@ -7,10 +7,11 @@ its own: a resume has it confirmed, and checks its change limit. Resuming an int
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from bulkid.model import (
     NEW_GROUP,
+    UPDATE,
     Account,
     Action,
     Change,
@@ -24,7 +25,7 @@ from bulkid.model import (
 )
 from bulkid.planning.cover import GroupBatch
 from bulkid.planning.directory import Absent, Directory, Unknown
-from bulkid.planning.plan import Descriptions, Plan, describe, diff
+from bulkid.planning.plan import ChangeDescriber, Plan, describe, diff
 from bulkid.planning.preconditions import (
     CHANGED_SINCE,
     existing_group,
@@ -37,8 +38,6 @@ from bulkid.planning.strategy import Strategy
 from bulkid.runs.execution.bisection import Batch
 from bulkid.runs.options import Preview
 from bulkid.text import fold
-
-_UPDATE: Final = Action.UPDATE  # a member of an enum takes longer to find than a global name
 
 DEFERRED = Outcome(Status.PENDING, error_code="left_for_later", error="Left for later: the run was a trial.")
 """The outcome of an account that a trial leaves for later."""
@@ -59,16 +58,16 @@ class PlannedItems:
 
     def __iter__(self) -> Iterator[RunItem]:
         plan, directory = self.preview.plan, self.preview.directory
-        description = Descriptions(directory).of
+        describe_change = ChangeDescriber(directory).describe
         pending = Outcome(Status.PENDING)
         for number, (change, desired) in enumerate(zip(plan.changes, plan.changing, strict=True)):
-            yield new_tuple(RunItem, (number, desired, change.before, description(change), pending, False))
+            yield new_tuple(RunItem, (number, desired, change.before, describe_change(change), pending, False))
         unchanged = Outcome(Status.UNCHANGED, finished_at=self.now)
         for number, desired in enumerate(plan.unchanged, len(plan.changes)):
             yield new_tuple(RunItem, (number, desired, directory.account(desired.account_id), "", unchanged, False))
         skipped = zip(plan.skipped_changes, plan.skipped, strict=True)
         for number, (change, desired) in enumerate(skipped, len(plan.changes) + len(plan.unchanged)):
-            yield RunItem(number, desired, change.before, description(change), DEFERRED)
+            yield RunItem(number, desired, change.before, describe_change(change), DEFERRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +162,12 @@ def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], st
     for number, (account_id, name, values, sets_fields, add, remove, _, action) in changes:
         change = new_tuple(Change, (account_id, name, values, sets_fields, add, remove, None, action))
         taken.append((number, change))
-        updates_alone = updates_alone and action is _UPDATE
+        updates_alone = updates_alone and action is UPDATE
     updates = taken
     creations: tuple[tuple[int, Change], ...] = ()
     deletions: tuple[tuple[int, Change], ...] = ()
     if not updates_alone:
-        updates = [each for each in taken if each[1].action is _UPDATE]
+        updates = [each for each in taken if each[1].action is UPDATE]
         creations = tuple([each for each in taken if each[1].action is Action.CREATE])
         deletions = tuple([each for each in taken if each[1].action is Action.DELETE])
     new_groups = _new_groups(directory, updates, creations)
