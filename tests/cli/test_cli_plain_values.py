@@ -28,6 +28,7 @@ def _go(  # noqa: PLR0917 - parameters of all kinds that bulkid has
     each: Annotated[list[str] | None, typer.Option()] = None,
     switch: Annotated[bool, typer.Option("--switch")] = False,
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True)] = 0,
+    loud: Annotated[int, typer.Option("--loud", "-l", count=True, max=2)] = 0,
     limit: Annotated[int, typer.Option(min=1, max=30)] = 20,
     clamped: Annotated[int, typer.Option(min=1, max=30, clamp=True)] = 40,
     seconds: Annotated[float, typer.Option(min=0)] = 1.5,
@@ -64,7 +65,7 @@ ARGUMENTS = st.lists(
         st.tuples(OPTIONS, TEXTS).map(list),
         st.tuples(OPTIONS, TEXTS).map(lambda pair: ["=".join(pair)]),
         OPTIONS.map(lambda option: [option]),
-        st.sampled_from([["-v"], ["-vv"], ["--verbose"], ["--switch"], ["--switch=1"], ["-v=2"], ["-h"]]),
+        st.sampled_from([["-v"], ["-vv"], ["-lll"], ["--verbose"], ["--switch"], ["--switch=1"], ["-v=2"], ["-h"]]),
     ),
     max_size=6,
 ).map(lambda parts: [each for part in parts for each in part])
@@ -72,6 +73,7 @@ ARGUMENTS = st.lists(
 
 @given(arguments=ARGUMENTS, variables=st.tuples(st.none() | TEXTS, st.none() | TEXTS))
 @example(arguments=["s.csv", "-vv", "--each", "", "--each", "b"], variables=("", "a b"))
+@example(arguments=["s.csv", "-lll"], variables=(None, None))
 @example(arguments=["s.csv", "--limit", "0"], variables=(None, None))
 @example(arguments=["\udcff.csv", "--text="], variables=("\udcff", "\udcff \udcfe"))
 @example(arguments=[], variables=(None, None))

@@ -58,7 +58,7 @@ INSERT = InsertMany(
         same=literal_column("'s'"),
     ),
     ("number", "text", "word"),
-    sound=("number", "word"),
+    safe=("number", "word"),
 )
 
 

@@ -93,4 +93,4 @@ def test_changes_described_together_are_described_as_each_alone(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plan, "_MEMBERSHIPS_REMEMBERED", remembered)
         together = ChangeDescriber(directory)
-        assert [together.of(change) for change in changes] == [describe(change, directory) for change in changes]
+        assert [together.describe(change) for change in changes] == [describe(change, directory) for change in changes]

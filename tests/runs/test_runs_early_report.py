@@ -1,7 +1,7 @@
 """Rows of the report are written while requests are sent: the same report, of settled rows alone, left nowhere half."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from bulkid import runs
 from bulkid.errors import StateError
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import Status
+from bulkid.report.text_files import JsonLinesFile
 from bulkid.runs.execution import finish, run
 from bulkid.runs.execution.finish import EarlyReport
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
@@ -127,6 +128,30 @@ async def test_the_whole_report_is_written_again_if_its_folder_was_removed(
     assert (result.exit_code, len(report(result))) == (0, COUNT)
 
 
+async def test_the_whole_report_is_written_again_if_one_of_its_files_cannot_take_the_last_rows(
+    tmp_path: Path, written: anyio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, failed = JsonLinesFile.write, []
+
+    def full_once(file: "JsonLinesFile[Any]", rows: Sequence[Any]) -> None:
+        if not failed and server.count("PUT") == COUNT:
+            failed.append(rows)
+            raise OSError(28, "No space left on device")
+        write(file, rows)
+
+    monkeypatch.setattr(JsonLinesFile, "write", full_once)
+    server = Holding(written, lambda: None)
+    async with server.served():
+        result = await runs.run(
+            renames(tmp_path), server.target, options(tmp_path, formats=("jsonl",)), context(tmp_path)
+        )
+    assert failed
+    assert (result.exit_code, [row["row"] for row in report(result)]) == (0, [str(row) for row in range(2, COUNT + 2)])
+    assert result.report is not None
+    assert len((result.report.folder / "report.jsonl").read_text(encoding="utf-8").splitlines()) == COUNT
+    assert not unfinished(tmp_path)
+
+
 async def test_an_interrupted_run_leaves_no_unfinished_file_and_a_whole_report(
     tmp_path: Path, written: anyio.Event
 ) -> None:
@@ -136,6 +161,8 @@ async def test_an_interrupted_run_leaves_no_unfinished_file_and_a_whole_report(
         result = await runs.run(renames(tmp_path), server.target, options(tmp_path, concurrency=1), around)
         statuses = [row["status"] for row in report(result)]
         assert (result.exit_code, statuses) == (5, ["updated"] * 21 + ["pending"] * 19)
+        assert result.error is not None
+        assert {row["error"] for row in report(result)[21:]} == {result.error.message}
         assert not unfinished(tmp_path)
         resumed = await runs.resume("", server.target, context(tmp_path))
     assert {row["status"] for row in report(resumed)} == {"updated"}
