@@ -1,5 +1,7 @@
 """Some items of a run, and groups that take the place of others in all of them."""
 
+import pytest
+
 from bulkid.journal.store import Journal
 from bulkid.model import Account, Action, DesiredState
 from tests.support.journal_data import FAILED, RUN, begin, entry, record
@@ -56,6 +58,18 @@ def test_a_text_that_a_database_may_not_take_is_kept_with_a_replacement_wherever
     assert {each.changes for each in found} == {kept}
     assert [each.outcome.error for each in found] == ["", kept, kept, ""]
     assert [each.outcome.error_code for each in found] == ["", kept, kept, ""]
+
+
+@pytest.mark.parametrize("column", ["account_id", "name", "changes"])
+def test_such_a_text_is_kept_where_it_is_the_only_one(journal: Journal, column: str) -> None:
+    desired = entry(0).desired._replace(rows=())
+    item = entry(0)._replace(desired=desired, changes="a\0")
+    if column != "changes":
+        item = entry(0)._replace(desired=desired._replace(**{column: "a\0"}))
+    journal.create_run(record())
+    journal.add_items(RUN, [item, item._replace(number=1, intended=True)])
+    found = list(journal.iter_items(RUN))
+    assert [each.changes if column == "changes" else getattr(each.desired, column) for each in found] == ["a\ufffd"] * 2
 
 
 def test_items_planned_again_have_their_new_states_and_words_alone(journal: Journal) -> None:

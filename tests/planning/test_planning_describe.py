@@ -94,3 +94,17 @@ def test_changes_described_together_are_described_as_each_alone(
         patch.setattr(plan, "_MEMBERSHIPS_REMEMBERED", remembered)
         together = ChangeDescriber(directory)
         assert [together.describe(change) for change in changes] == [describe(change, directory) for change in changes]
+
+
+def test_changes_of_one_list_of_groups_alone_are_not_mistaken_for_another() -> None:
+    directory = _directory(("Finance", "Trainees"))
+    lists = [(("g1",), ()), (("g1",), ("g2",)), ((), ("g1",)), ((), ()), (("g1",), ("g2",))]
+    changes = [Change("1", "a", (None,), False, add, remove, None) for add, remove in lists]  # noqa: FBT003
+    describer = ChangeDescriber(directory)
+    assert [describer.describe(change) for change in changes] == [
+        "+ Finance",
+        "+ Finance; - Trainees",
+        "- Finance",
+        "",
+        "+ Finance; - Trainees",
+    ]

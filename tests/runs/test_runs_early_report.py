@@ -131,21 +131,27 @@ async def test_the_whole_report_is_written_again_if_its_folder_was_removed(
 async def test_the_whole_report_is_written_again_if_one_of_its_files_cannot_take_the_last_rows(
     tmp_path: Path, written: anyio.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, failed = JsonLinesFile.write, []
+    write, write_rest, is_full = JsonLinesFile.write, EarlyReport.write_rest, [False]
 
-    def full_once(file: "JsonLinesFile[Any]", rows: Sequence[Any]) -> None:
-        if not failed and server.count("PUT") == COUNT:
-            failed.append(rows)
+    def refuse_if_full(file: "JsonLinesFile[Any]", rows: Sequence[Any]) -> None:
+        if is_full[0]:
             raise OSError(28, "No space left on device")
         write(file, rows)
 
-    monkeypatch.setattr(JsonLinesFile, "write", full_once)
+    def write_rest_to_a_full_disk(early: EarlyReport) -> Any:
+        is_full[0] = True
+        counts = write_rest(early)
+        is_full[0] = False
+        assert counts is None
+        return counts
+
+    monkeypatch.setattr(JsonLinesFile, "write", refuse_if_full)
+    monkeypatch.setattr(EarlyReport, "write_rest", write_rest_to_a_full_disk)
     server = Holding(written, lambda: None)
     async with server.served():
         result = await runs.run(
             renames(tmp_path), server.target, options(tmp_path, formats=("jsonl",)), context(tmp_path)
         )
-    assert failed
     assert (result.exit_code, [row["row"] for row in report(result)]) == (0, [str(row) for row in range(2, COUNT + 2)])
     assert result.report is not None
     assert len((result.report.folder / "report.jsonl").read_text(encoding="utf-8").splitlines()) == COUNT
