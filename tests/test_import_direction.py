@@ -95,6 +95,7 @@ def _imports(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[tuple[
     """Line, module and name ("" for the module itself) of every import.
 
     An import whose name is computed may reach each dotted name that the module spells out; "?" when it spells none.
+    So may a call of ``lazy_names``: its caller spells out the modules that it imports.
     """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -106,10 +107,10 @@ def _imports(tree: ast.AST, module: str, *, is_package: bool) -> Iterator[tuple[
                 base = _absolute(module, is_package=is_package, level=node.level, name=base)
             for alias in node.names:
                 yield node.lineno, base, alias.name
-        elif isinstance(node, ast.Call) and _called(node) in {"import_module", "__import__"}:
+        elif isinstance(node, ast.Call) and _called(node) in {"import_module", "__import__", "lazy_names"}:
             target = node.args[0] if node.args else None
             if not (isinstance(target, ast.Constant) and isinstance(target.value, str)):
-                for reached in _spelled(tree) or ["?"]:
+                for reached in _spelled(tree) or ([] if module == "bulkid.lazy_names" else ["?"]):
                     yield node.lineno, reached, ""
             elif target.value.startswith("."):
                 level = len(target.value) - len(target.value.lstrip("."))
@@ -312,6 +313,8 @@ def test_what_points_down_is_allowed(module: str, source: str) -> None:
         ("bulkid.engine.worker_pool", "import_module('..runs', __package__)", "runs does not stand below engine"),
         ("bulkid.engine.worker_pool", "__import__('bulkid.runs')", "runs does not stand below engine"),
         ("bulkid.engine.worker_pool", "import_module(name)", "only the run knows"),
+        ("bulkid.engine.worker_pool", "lazy_names(globals(), names)", "only the run knows"),
+        ("bulkid.engine.worker_pool", "N = {'bulkid.runs': ()}\nlazy_names(globals(), N)", "runs does not stand below"),
         ("bulkid.engine.worker_pool", "import_module(f'bulkid.{name}')", "only the run knows"),
         ("bulkid.engine.worker_pool", "home = 'bulkid.runs'\nimport_module(home)", "runs does not stand below engine"),
         ("bulkid.engine.worker_pool", "home = 'pandas'\nimport_module(home)", "pandas is for sheet"),
