@@ -124,6 +124,24 @@ async def test_a_look_up_that_is_answered_with_another_account_tells_nothing(tmp
     assert "is not known: the server returned another account (b) for this id" in row_error.message
 
 
+async def test_only_the_accounts_that_the_list_does_not_show_are_looked_up_after_group_requests(tmp_path: Path) -> None:
+    """Those that the list shows as requested are settled, and not read again."""
+
+    class Deleting(Identity):
+        def on_group_put(self, group_id: str, body: dict[str, Any]) -> Answer:
+            answer = super().on_group_put(group_id, body)
+            del self.accounts["a07"]
+            return answer
+
+    ids = [f"a{number:02}" for number in range(20)]
+    path = sheet(tmp_path, ("id", "groups_to_add"), [(each, "Fin") for each in ids])
+    async with Deleting(map(account, ids)).served() as server:
+        result = await runs.run(path, server.target, options(tmp_path, via="groups"), context(tmp_path))
+    assert (result.exit_code, result.summary["updated"]) == (1, 19)
+    assert [row["error_code"] for row in report(result) if row["status"] == "failed"] == ["not_found"]
+    assert {line for line in server.asked if "GET RobotAccount/" in line} == {"GET RobotAccount/a07"}
+
+
 @pytest.mark.parametrize("column", ["name", "id"])
 async def test_a_list_that_never_holds_still_leaves_the_rows_pending(tmp_path: Path, column: str) -> None:
     """Of many that are missing, none is said not to exist; nothing is sent, and the run can be resumed."""
