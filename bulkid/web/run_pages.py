@@ -263,16 +263,17 @@ async def _end_with_session(request: web.Request, stream: anyio.CancelScope) -> 
 
 
 async def pause(request: web.Request) -> web.StreamResponse:
-    """Let the requests in flight finish, and keep the rest of the run for later."""
-    return await _end(request, "run paused", f"Paused by {principal_of(request).name}")
+    """Let the requests in flight finish, and keep the rest of the run for later; the second time changes nothing."""
+    return await _end(request, "run paused", f"Paused by {principal_of(request).name}", aborts=False)
 
 
 async def stop(request: web.Request) -> web.StreamResponse:
     """Stop a run; the second time, stop it at once."""
-    return await _end(request, "run stopped", f"Stopped by {principal_of(request).name}")
+    return await _end(request, "run stopped", f"Stopped by {principal_of(request).name}", aborts=True)
 
 
-async def _end(request: web.Request, action: str, reason: str) -> web.StreamResponse:
+async def _end(request: web.Request, action: str, reason: str, *, aborts: bool) -> web.StreamResponse:
+    """Stop a run; if it is stopping already and the action ``aborts``, stop it at once."""
     run_id = request.match_info["run"]
     job = console_of(request).job_runner.job(run_id)
     if job is None:
@@ -280,7 +281,7 @@ async def _end(request: web.Request, action: str, reason: str) -> web.StreamResp
         if record.status is RunStatus.RUNNING:
             raise UsageError(f"The run is under way in process {record.pid} on {record.host}: stop it there.")
         raise HTTPSeeOther(f"/runs/{run_id}")  # it has ended meanwhile, which its page says
-    if job.stop.requested:
+    if aborts and job.stop.requested:
         job.stop.abort()
     else:
         job.stop.request(reason)

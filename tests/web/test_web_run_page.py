@@ -118,6 +118,8 @@ async def test_a_run_is_paused_and_only_then_stopped_at_once(tmp_path: Path, mon
         pausing = (await console.browser.post(f"/runs/{run_id}/pause")).text
         assert (_visible(pausing, "pause"), _visible(pausing, "stop")) == (False, True)
         assert "Pausing: requests in flight may finish" in pausing
+        again = (await console.browser.post(f"/runs/{run_id}/pause")).text  # a double click, or another user
+        assert "Pausing: requests in flight may finish" in again
         await console.browser.post(f"/runs/{run_id}/stop")
         ended = await console.browser.run_ended(run_id)
         assert "Paused by ada" in ended.text
