@@ -145,7 +145,8 @@ class GroupSender:
         if not stop.requested:
             async with until_stopped(stop):
                 individual = await self._read_back()
-        return [(number, self.changes[number]) for number in sorted({*individual, *self.queue.individual})]
+        by_account = {*individual, *self.queue.individual} - self._failed  # another batch of theirs may be refused, too
+        return [(number, self.changes[number]) for number in sorted(by_account)]
 
     async def _send_batches(self, batches: list[Batch], stop: Stop) -> None:
         async with until_stopped(stop):

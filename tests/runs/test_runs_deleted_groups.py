@@ -1,0 +1,44 @@
+"""Accounts that need a group which was deleted after the plan was made fail once, whatever their other groups do."""
+
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from bulkid import runs
+from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
+
+IDS = [f"a{number:02}" for number in range(12)]
+BOTH = IDS[:6]
+POISONED = BOTH[3]
+
+
+class WithoutFinance(Identity):
+    """Lists the group Fin for the plan alone, and refuses group requests that name the poisoned account."""
+
+    async def serve(self, request: web.Request) -> web.Response:
+        response = await super().serve(request)
+        if self.asked[-1] != "GET Group":
+            return response
+        groups = {"g-all": "Everyone", "g-ops": "Ops"} | ({"g-fin": "Fin"} if self.count("GET Group") == 1 else {})
+        return web.json_response([{"id": group, "name": name} for group, name in groups.items()])
+
+    def on_group_put(self, group_id: str, body: dict[str, Any]) -> Answer:
+        refused = POISONED in body["directoryUserIDsToAdd"]
+        return (400, {"message": "No."}) if refused else super().on_group_put(group_id, body)
+
+    def on_put(self, account_id: str, body: dict[str, Any]) -> Answer:
+        return (400, {"message": "No."}) if "g-fin" in body["groupIDsToAdd"] else super().on_put(account_id, body)
+
+
+async def test_an_account_that_fails_for_a_deleted_group_is_not_sent_by_itself_and_counts_once(tmp_path: Path) -> None:
+    rows = [(each, "Fin; Ops" if each in BOTH else "Ops") for each in IDS]
+    path = sheet(tmp_path, ("id", "groups_to_add"), rows)
+    bound = runs.FailureBound(len(BOTH))
+    async with WithoutFinance(account(each) for each in IDS).served() as server:
+        result = await runs.run(
+            path, server.target, options(tmp_path, via="groups", max_failures=bound), context(tmp_path)
+        )
+    assert (result.exit_code, result.summary["failed"], result.summary["updated"]) == (1, 6, 6), result.error
+    assert {row["error_code"] for row in report(result) if row["status"] == "failed"} == {"group_gone"}
+    assert server.count("PUT RobotAccount") == 0
