@@ -216,4 +216,6 @@ def drop_run(journal: Journal, run_id: str) -> bool:
 
 def _contains(text: str) -> ColumnElement[bool]:
     columns = (rows.c.account_id, rows.c.name, entries.c.account_id, entries.c.name, entries.c.changes, entries.c.error)
-    return or_(*(func.lower(column).contains(text.lower(), autoescape=True) for column in columns))
+    plain = text.replace("/", "//").replace("%", "/%").replace("_", "/_")
+    # The database lowers both: of letters beyond ASCII, PostgreSQL lowers those that its locale knows.
+    return or_(*(func.lower(column).contains(func.lower(plain), escape="/") for column in columns))

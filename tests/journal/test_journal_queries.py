@@ -57,10 +57,25 @@ def test_rows_are_found_by_status_and_by_any_part_of_account_change_or_message(j
     assert row_page(journal, RUN, statuses=[Status.UPDATED], search="no 40")[1] == 0
 
 
+def test_a_search_finds_letters_of_all_scripts_as_they_are_shown(journal: Journal) -> None:
+    _filled(journal)
+    journal.settle(RUN, [(number, Outcome(Status.FAILED, 400, "", "ÜBER Ждать")) for number in (10, 20)])
+    for text in ("ÜBER", "ÜBER Ж", "Ждать"):
+        assert row_page(journal, RUN, search=text)[1] == 2, text
+
+
+def test_a_search_of_a_database_file_does_not_regard_the_case_of_any_letter(file_journal: Journal) -> None:
+    _filled(file_journal)
+    file_journal.settle(RUN, [(10, Outcome(Status.FAILED, 400, "", "ÜBER Ждать"))])
+    for text in ("über", "Über ж", "ЖДАТЬ"):
+        assert row_page(file_journal, RUN, search=text)[1] == 1, text
+
+
 def test_what_a_database_takes_for_wildcards_is_plain_text_in_a_search(journal: Journal) -> None:
     _filled(journal)
     assert row_page(journal, RUN, search="%")[1] == 1
     assert row_page(journal, RUN, search="t_0")[1] == 100
+    assert row_page(journal, RUN, search="/")[1] == 0
     assert row_page(journal, RUN, search="'; DROP TABLE runs; --")[1] == 0
 
 
