@@ -66,6 +66,21 @@ def test_a_run_that_cannot_sign_in_says_how_to_continue(tmp_path: Path) -> None:
         assert resumed.stderr.startswith(f"Resuming {run_id}: sheet.csv, 3 rows left\n")
 
 
+def test_a_run_that_is_resumed_without_credentials_stays_the_one_to_resume(tmp_path: Path) -> None:
+    renames(tmp_path, 5)
+    with hosted(accounts=20, poisoned=("robot-0002",)) as host:
+        bulkid = connected_to(tmp_path, host.url)
+        stopped = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--max-failures", "0", "--concurrency", "1"))
+        assert (stopped["updated"], stopped["failed"], stopped["pending"]) == (1, 1, 3)
+        without = connected_to(tmp_path, host.url, BULKID_CLIENT_SECRET="")("resume", "--yes", "--json")
+        advice = f"Continue with: bulkid resume {stopped['run_id']}"
+        assert_clear(without, 2, "No credentials are given", "Set BULKID_CLIENT_ID", advice)
+        summary = summary_of(without)
+        assert (summary["status"], summary["updated"], summary["pending"]) == ("interrupted", 1, 3)
+        resumed = summary_of(bulkid("resume", "--yes", "--json"))
+        assert (resumed["run_id"], resumed["updated"], resumed["pending"]) == (stopped["run_id"], 4, 0)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_message_on_a_narrow_terminal_breaks_between_words(tmp_path: Path) -> None:
     bulkid = Bulkid(tmp_path, {"BULKID_URL": "https://cloud.uipath.com/acme", "COLUMNS": "60"})

@@ -12,6 +12,7 @@ import pytest
 
 from bulkid.engine.signals import Stop
 from bulkid.errors import InterruptedRunError, UsageError
+from bulkid.identity import client
 from bulkid.journal.claimed_files import ClaimedFiles
 from bulkid.journal.store import open_journal
 from bulkid.model import FailureBound, QuotaRule
@@ -275,6 +276,28 @@ def test_too_many_failures_stop_the_job_and_the_next_start_goes_on(inbox: Inbox)
         assert (await inbox.work(server)).exit_code == 4
         assert inbox.places() == {"working": ["a.csv"], ".": ["b.csv"]}
         assert (await inbox.work(server)).exit_code == 1  # the one that failed is settled; all others are done
+
+    served(work, poisoned=("robot-0005",))
+    assert inbox.places() == {"archive": ["a.csv", "b.csv"]}
+
+
+def test_settings_that_cannot_be_used_leave_a_file_whose_run_has_sent_something(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A", rows=9, age_s=50)
+    inbox.sheet("b.csv", "B", age_s=10)
+    inbox.options = replace(inbox.options, max_failures=FailureBound(0), concurrency=1)
+
+    def no_proxy(*_: object) -> None:
+        raise UsageError("The proxy cannot be used.")
+
+    async def work(server: Sandbox) -> None:
+        assert (await inbox.work(server)).exit_code == 4
+        with monkeypatch.context() as broken:
+            broken.setattr(client, "proxy_for", no_proxy)
+            assert (await inbox.work(server)).exit_code == 2
+        assert inbox.places() == {"working": ["a.csv"], ".": ["b.csv"]}
+        assert (await inbox.work(server)).exit_code == 1
 
     served(work, poisoned=("robot-0005",))
     assert inbox.places() == {"archive": ["a.csv", "b.csv"]}

@@ -37,17 +37,23 @@ _STATUS_OF_ERROR = {
 }
 
 
-def final_status(counts: Mapping[Status, int], error: BulkidError | None, left: int = 0) -> tuple[RunStatus, int]:
+def final_status(
+    counts: Mapping[Status, int], error: BulkidError | None, left: int = 0, *, planned: bool = False
+) -> tuple[RunStatus, int]:
     """Return the status and exit code of a run.
 
     Args:
         counts: Its rows by status.
         error: The error that ended it early, if any.
         left: Pending rows that it leaves for later as a trial.
+        planned: Whether its plan was confirmed before: an attempt to resume it that is refused leaves it interrupted.
     """
+    unfinished = counts.get(Status.PENDING, 0) > left
     if error is not None:
-        return _STATUS_OF_ERROR.get(error.exit_code, RunStatus.STOPPED), error.exit_code
-    if counts.get(Status.PENDING, 0) > left:
+        status = _STATUS_OF_ERROR.get(error.exit_code, RunStatus.STOPPED)
+        interrupted = status is RunStatus.REFUSED and planned and unfinished
+        return RunStatus.INTERRUPTED if interrupted else status, error.exit_code
+    if unfinished:
         return RunStatus.INTERRUPTED, EXIT_INTERRUPTED
     if counts.get(Status.FAILED) or counts.get(Status.INVALID):
         return RunStatus.COMPLETED_WITH_FAILURES, EXIT_ROWS_FAILED
@@ -89,15 +95,16 @@ def conclude(
         counts = early.write_rest()
     if counts is None:
         counts = journal.counts(run_id)
-    status, exit_code = final_status(counts, error, int(counters.get("left_rows") or 0))
+    record = journal.get_run(run_id)
+    if record is None:
+        raise StateError(f"Run {run_id} is missing from the journal.")
+    left = int(counters.get("left_rows") or 0)
+    status, exit_code = final_status(counts, error, left, planned=record.phase == "planned")
     if error is not None and status is RunStatus.REFUSED and "othing was sent" not in str(error):
         more = "more " if any(counts.get(changed) for changed in CHANGED) else ""
         error.hint = f"Nothing {more}was sent. {error.hint}".strip()
     message = str(error) if error is not None else ""
     update_run(message=message, counters=dict(counters))
-    record = journal.get_run(run_id)
-    if record is None:
-        raise StateError(f"Run {run_id} is missing from the journal.")
     record = replace(record, status=status, message=message, counters=dict(counters), finished_at=now)
     summary = summarise(journal, record, folder, counts)
     files: ReportFiles | None = None

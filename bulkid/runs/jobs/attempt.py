@@ -14,6 +14,7 @@ from bulkid.errors import (
     EXIT_USAGE,
     BulkidError,
 )
+from bulkid.journal.store import RESUMABLE
 from bulkid.logs import log
 from bulkid.runs.commands import resume, run
 from bulkid.runs.jobs.drop_folder import DropFolder
@@ -31,8 +32,7 @@ WORST_LAST = (
 )
 """Exit codes from the best to the worst: finished; resumed by the next start; a user may have to act."""
 
-UNFINISHED = frozenset({EXIT_LOCKED, EXIT_INTERRUPTED, EXIT_MAX_FAILURES, EXIT_CONNECTION})
-"""Exit codes after which a job takes nothing new: the next start goes on."""
+_UNFINISHED = frozenset({EXIT_LOCKED, EXIT_INTERRUPTED, EXIT_MAX_FAILURES, EXIT_CONNECTION})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,14 @@ class JobResult:
 def worst_exit_code(codes: Iterable[int]) -> int:
     """The worst of several exit codes; 0 of none."""
     return max(codes, key=WORST_LAST.index, default=EXIT_OK)
+
+
+def is_unfinished(result: RunResult) -> bool:
+    """Whether a job takes nothing new after a run: the next start goes on.
+
+    A run that is resumed with settings that cannot be used (exit code 2) stays interrupted.
+    """
+    return result.exit_code in _UNFINISHED or result.status in RESUMABLE
 
 
 @dataclass(slots=True)

@@ -28,7 +28,7 @@ from bulkid.logs import log
 from bulkid.model import RunStatus
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.history import undone_by
-from bulkid.runs.jobs.attempt import UNFINISHED, JobAttempt
+from bulkid.runs.jobs.attempt import JobAttempt, is_unfinished
 from bulkid.runs.jobs.drop_folder import (
     ARCHIVE,
     FAILED,
@@ -238,7 +238,7 @@ class _FolderJob:
         """Put a file where its run's end says; False when it stays, so that the next start resumes its run."""
         if result.exit_code == EXIT_USAGE and not (result.summary["invalid"] or result.run.organization_id):
             return False  # the run did not read the sheet: a setting is wrong
-        if result.exit_code in UNFINISHED:
+        if is_unfinished(result):
             return False
         if result.exit_code == EXIT_USAGE:
             await self._close(file, FAILED, str(result.error or ""))

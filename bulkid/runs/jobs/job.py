@@ -15,7 +15,7 @@ from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import base_of, tokens_of
 from bulkid.runs.execution.finish import nothing_summary
 from bulkid.runs.history import resumable_runs
-from bulkid.runs.jobs.attempt import UNFINISHED, Job, JobAttempt, JobResult, worst_exit_code
+from bulkid.runs.jobs.attempt import Job, JobAttempt, JobResult, is_unfinished, worst_exit_code
 from bulkid.runs.jobs.drop_folder import DropFolder
 from bulkid.runs.jobs.drop_folder_job import open_files, process_folder
 from bulkid.runs.jobs.schedule import within_schedule
@@ -60,7 +60,7 @@ async def _run_pending_and_new(attempt: JobAttempt) -> None:
     pending = await in_thread(_pending_run, attempt.job, source, attempt.context)
     if pending is not None:
         result = await attempt.resume(pending.run_id)
-        if result.exit_code in UNFINISHED:
+        if is_unfinished(result):
             return
     await attempt.run(source)
 
