@@ -129,8 +129,8 @@ def text_problem(text: str) -> Problem | None:
         message = f"The cell holds the spreadsheet error {text}: fix its formula or type the value."
         if text == NOT_CALCULATED:
             message = (
-                "The cell holds a formula without a value: open the file in a spreadsheet program, save it there, and "
-                "try again."
+                "The cell holds a formula without a value: open the file in a spreadsheet program, save it there as "
+                ".xlsx, and try again."
             )
         return Problem("error_cell", message)
     if "E+" in text and _SCIENTIFIC.fullmatch(text):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from bulkid.sheet.archive_parts import Archive, ScanError
+from bulkid.sheet.cells import NOT_CALCULATED
 from bulkid.sheet.error_scan import MAX_COLUMNS, MAX_ROWS, Errors, ErrorScan, main_part, no_such_cell, part_of
 
 _ERROR_TEXTS = {
@@ -52,7 +53,9 @@ _CELL_RECORDS = frozenset(
 )  # all that hold a value
 _BIFF8 = 0x0600  # the version; texts before it have no byte that says whether they are wide
 _LAST_XLS_COLUMN = 255
+_LIBRE_OFFICE = (0x0DBB, 0x07CC, 0)  # build, year and flags; Excel 97 has the first two, and sets a flag
 _XLS_CELL_HEAD = 6  # bytes: row, column and style
+_ZERO = bytes(8)
 _FILEPASS = 0x002F  # the workbook is encrypted from here on
 _NO_NUMBER = 0xFFFF  # closes a formula's result that is no number; its first byte then says what it is
 _RESULT_IS_TEXT, _RESULT_IS_ERROR = 0, 2
@@ -176,8 +179,11 @@ def scan_xls(stream: BinaryIO) -> list[ErrorScan]:
             starts.append(struct.unpack_from("<I", book, start)[0])
         elif kind == _SHARED_STRINGS:
             strings = struct.unpack_from("<I", book, start + 4)[0]
-    is_biff8 = struct.unpack_from("<H", book, 4)[0] == _BIFF8
-    return [_scan_xls_sheet(book, start, _XlsCells(strings, is_biff8=is_biff8)) for start in starts]
+    version, _, *writer = struct.unpack_from("<HHHHI", book, 4)
+    is_biff8, loses_texts = version == _BIFF8, tuple(writer) == _LIBRE_OFFICE
+    return [
+        _scan_xls_sheet(book, start, _XlsCells(strings, is_biff8=is_biff8, loses_texts=loses_texts)) for start in starts
+    ]
 
 
 def _scan_xls_sheet(book: bytes, position: int, cells: "_XlsCells") -> ErrorScan:
@@ -196,14 +202,19 @@ def _scan_xls_sheet(book: bytes, position: int, cells: "_XlsCells") -> ErrorScan
 
 
 class _XlsCells:
-    """Follows the cells of a sheet, in a workbook with so many shared strings."""
+    """Follows the cells of a sheet, in a workbook with so many shared strings.
 
-    def __init__(self, strings: int, *, is_biff8: bool) -> None:
+    ``loses_texts``: LibreOffice wrote it, which writes 0 for the text of a formula that it has not calculated anew. A 0
+    of a formula then says nothing.
+    """
+
+    def __init__(self, strings: int, *, is_biff8: bool, loses_texts: bool) -> None:
         self.errors: Errors = {}
         self.last_row = self.last_column = 0
         self.awaits_text = False  # of a formula, in a record to come
         self._strings = strings
         self._is_biff8 = is_biff8
+        self._loses_texts = loses_texts
 
     def add(self, kind: int, record: bytes) -> None:
         """Take the record of a cell, or of several side by side."""
@@ -220,6 +231,8 @@ class _XlsCells:
             raise ScanError("a cell of it names a shared text that it does not have")
         elif kind == _FORMULA:
             self.awaits_text = _formula_result(record)[0] == _RESULT_IS_TEXT
+            if self._loses_texts and record[_XLS_CELL_HEAD:].startswith(_ZERO):
+                self.errors.setdefault(row + 1, {})[column] = NOT_CALCULATED
         code = _biff_error(kind, record)
         if code is not None:
             self.errors.setdefault(row + 1, {})[column] = _ERROR_TEXTS.get(code, "#N/A")

@@ -49,7 +49,7 @@ class _Tables(Handler):
         self._characters = 0
         self._cells: list[_OdsCell] = []  # of the row
         self._columns = self._paragraphs = self._texts = self._annotations = self._shapes = 0
-        self._filled = self._is_read_wrong = False
+        self._filled = self._is_read_wrong = self._is_shown = False
         self._attributes: dict[str, str] = {}
         self._value: list[str] = []
 
@@ -67,6 +67,7 @@ class _Tables(Handler):
         elif name == "text:p":
             self._texts += 1
             self._paragraphs += 1
+            self._is_shown = self._is_shown or not (self._annotations or self._shapes)
             self._add("\n" if self._paragraphs > 1 else "")
         elif name == "text:s":
             self._add(" " * _times(attributes, "text:c", _MAX_SPACES))
@@ -92,7 +93,7 @@ class _Tables(Handler):
         self._attributes = attributes
         self._value = []
         self._paragraphs = 0
-        self._is_read_wrong = False
+        self._is_read_wrong = self._is_shown = False
 
     def text(self, data: str) -> None:
         if self._texts and self._table is not None:
@@ -118,7 +119,7 @@ class _Tables(Handler):
             self._end_row()
         elif name in _CELLS:
             shown = "".join(self._value).strip()
-            text = _corrected(shown, self._attributes, is_read_wrong=self._is_read_wrong)
+            text = _corrected(shown, self._attributes, is_shown=self._is_shown, is_read_wrong=self._is_read_wrong)
             self._cells.append(_OdsCell(self._columns, self._filled, text, len(shown)))
         elif name == "text:p":
             self._texts -= 1
@@ -167,26 +168,25 @@ def _require_usual_prefixes(attributes: Mapping[str, str]) -> None:
                 raise ScanError(f"its XML has another meaning for the prefix {prefix[:20]!r} than every other file")
 
 
-def _corrected(shown: str, attributes: Mapping[str, str], *, is_read_wrong: bool) -> str | None:
+def _corrected(shown: str, attributes: Mapping[str, str], *, is_shown: bool, is_read_wrong: bool) -> str | None:
     """Return what a cell shows, where calamine gives something else or it is an error; else None.
 
-    calamine takes the value of a cell from its attributes, and its text only where the type is that of a text.
+    calamine takes the value of a cell from its attributes, and its text only where the type is that of a text. A
+    formula without a type whose paragraph is empty (``is_shown``) has an empty text as its value: LibreOffice writes it
+    so.
     """
     if attributes.get("calcext:value-type") == "error":
         return shown if is_error(shown) else "#N/A"  # the word in the user's language may be one of many
     if is_error(shown):
         return shown
     is_valued = not _VALUES.isdisjoint(attributes)
-    if (
-        not is_valued
-        and not shown
-        and "table:formula" in attributes
-        and attributes.get("office:value-type") != "string"
-    ):
+    kind = attributes.get("office:value-type")
+    is_calculated = is_valued or shown or kind == "string" or (kind is None and is_shown)
+    if "table:formula" in attributes and not is_calculated:
         return NOT_CALCULATED
     if is_valued and attributes.get("office:string-value") != "":
         return None
-    is_blank = is_valued or attributes.get("office:value-type") != "string"
+    is_blank = is_valued or kind != "string"
     return shown if is_read_wrong or (is_blank and shown) else None
 
 

@@ -192,6 +192,8 @@ def with_cell(cell: str) -> bytes:
         f'{TEXT} office:string-value=""><text:p>#\u041d/\u0414</text:p></table:table-cell>',
         '<table:table-cell table:formula="of:=A1"/>',
         '<table:table-cell table:formula="of:=A1" office:value-type="float"/>',
+        '<table:table-cell table:formula="of:=A1" office:value-type="float"><text:p/></table:table-cell>',
+        '<table:table-cell table:formula="of:=A1"><office:annotation><text:p/></office:annotation></table:table-cell>',
     ],
 )
 def test_errors_and_uncalculated_formulas_of_ods_are_found_in_any_language(cell: str) -> None:
@@ -212,6 +214,7 @@ def test_errors_and_uncalculated_formulas_of_ods_are_found_in_any_language(cell:
         ),
         (f'{TEXT} office:string-value=""/>', ""),
         (f'{TEXT} office:string-value="" table:formula="of:=A1"/>', ""),
+        ('<table:table-cell table:formula="of:=A1"><text:p/></table:table-cell>', ""),  # of LibreOffice
         (f'{TEXT} office:string-value="raw"><text:p>shown</text:p></table:table-cell>', "raw"),
     ],
 )
@@ -304,6 +307,23 @@ def test_a_formula_of_xls_with_a_text_is_read() -> None:
     formula = BIFF(0x0006, struct.pack("<HHH", 1, 1, 0) + bytes([0, 0, 0, 0, 0, 0, 255, 255]) + bytes(8))
     text = BIFF(0x0207, struct.pack("<HB", 7, 0) + b"Finance")
     assert cells(xls_with(formula, text), "s.xls") == [(("r", "Finance"), [])]
+
+
+@pytest.mark.parametrize(
+    ("flags", "value", "row"),
+    [
+        (0, 0.0, ("#NOT_CALCULATED!", ["error_cell"])),
+        (0, 7.0, ("7", [])),
+        (1, 0.0, ("0", [])),  # Excel sets a flag
+    ],
+)
+def test_a_formula_whose_text_libreoffice_wrote_as_zero_is_not_taken_for_0(
+    flags: int, value: float, row: tuple[str, list[str]]
+) -> None:
+    formula = BIFF(0x0006, struct.pack("<HHHd", 1, 1, 0, value) + bytes(8))
+    content = bytearray(xls_with(formula))
+    struct.pack_into("<I", content, content.index(sheet_books._bof(0x0005)) + 12, flags)
+    assert cells(bytes(content), "s.xls") == [(("r", row[0]), row[1])]
 
 
 def test_of_two_workbooks_in_one_xls_the_newer_one_is_scanned_as_it_is_read() -> None:
