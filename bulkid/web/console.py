@@ -42,6 +42,7 @@ from bulkid.web.uploads import ReadOptions, Upload, UploadLimits, Uploads
 from bulkid.web.wording import ALLOW_DELETIONS
 
 DOCTOR_CACHE_S: Final = 30.0  # seconds for which the result of a connection check is shown again
+SUMMARY_MAX_AGE_S: Final = 300.0  # seconds after which the home page has the connection checked again
 KEEP_AUDIT_S: Final = 400 * 86_400.0  # seconds that entries of the audit log are kept by default
 MAX_AUDIT_ENTRIES: Final = 1_000_000  # entries of the audit log that are kept at most, the newest ones
 PRUNE_INTERVAL_S: Final = 3600.0  # seconds between two removals of what was kept long enough

@@ -13,7 +13,7 @@ from bulkid.resources import current
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.approvals import approval_queue
-from bulkid.web.console import Console, console_of
+from bulkid.web.console import SUMMARY_MAX_AGE_S, Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.pages import Pager, page
 from bulkid.web.run_pages import recent_quota_plots
@@ -86,6 +86,7 @@ async def home_page(
         export_actions=list(Action),
         at=at,
         findings=findings,
+        checks=console.clock.now() - at > SUMMARY_MAX_AGE_S,
         approvals=await approval_queue(console, principal_of(request)),
         lines=latest[:_LATEST_RUNS],
         max_listed=_MAX_LISTED,

@@ -27,16 +27,13 @@ from bulkid.web.auth.users import (
     issue_token,
     role_of_token,
 )
-from bulkid.web.console import console_of
+from bulkid.web.console import SUMMARY_MAX_AGE_S, console_of
 from bulkid.web.middleware import client_address, local_path, principal_of
 from bulkid.web.pages import SESSION, Pager, attachment, page, redirect
 from bulkid.web.request_bodies import form_of
 
 DEVICE_S: Final = 90 * 86_400.0
 """How long a browser is known as one in which a user has signed in."""
-
-SUMMARY_MAX_AGE_S: Final = 300.0
-"""Seconds after which the home page has the connection checked again."""
 
 
 # --- signing in and out

@@ -15,6 +15,7 @@ from bulkid.resources import current
 from bulkid.runs import account_export, check
 from bulkid.web import export_pages
 from bulkid.web.auth.access import Role
+from bulkid.web.console import SUMMARY_MAX_AGE_S
 from tests.support.web_console import LONGEST_S, World, small_organization, world
 from tests.support.web_programs import Program
 from tests.support.web_users import signed_in, team
@@ -235,3 +236,17 @@ async def test_the_home_page_shows_the_connection_once_it_was_checked(console: W
     before = len(console.sandbox.served)
     await console.browser.get("/status/summary")
     assert len(console.sandbox.served) == before
+
+
+async def test_the_home_page_has_a_connection_checked_again_that_was_checked_long_ago(
+    console: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await console.browser.get("/status")
+    assert "data-load" not in (await console.browser.get("/")).text
+    later = console.console.clock.now() + SUMMARY_MAX_AGE_S + 1.0
+    monkeypatch.setattr(console.console.clock, "now", lambda: later)
+    home = (await console.browser.get("/")).text
+    assert 'data-load="/status/summary"' in home
+    assert "Ready: you can read and change 200 accounts." in home  # until the answer is there
+    await console.browser.get("/status/summary")
+    assert "data-load" not in (await console.browser.get("/")).text
