@@ -282,6 +282,8 @@ async def invalid_rows(request: web.Request) -> web.StreamResponse:
     """The invalid rows as a sheet to correct."""
     console = console_of(request)
     upload = (await upload_preview_of(request)).upload
+    if upload.derived_from:
+        raise UsageError("This is not a sheet: the journal of a run holds its contents.", hint="Check its preview.")
     with tempfile.TemporaryDirectory(prefix="bulkid-") as folder:
         options = upload.reading.options(console.options).sheet
         write = partial(write_invalid_rows, upload.path, options, Path(folder), name=upload.name)

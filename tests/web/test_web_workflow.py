@@ -166,6 +166,16 @@ async def test_what_a_run_changed_is_taken_back_after_a_preview(console: World) 
     assert console.sandbox.state.account_named("robot-0001").display_name == before
 
 
+async def test_an_undo_has_no_invalid_rows_to_download_and_no_path_of_the_server_is_shown(console: World) -> None:
+    run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(2))))
+    await console.browser.run_ended(run_id)
+    undo = (await console.browser.post(f"/runs/{run_id}/undo")).url.removeprefix(console.browser.base)
+    page = await console.browser.get(f"{undo.removesuffix('/preview')}/retry.csv")
+    assert page.status == 400
+    assert "the journal of a run holds its contents" in page.text
+    assert str(console.folder) not in page.text
+
+
 async def test_rows_that_failed_are_retried_after_a_preview(tmp_path: Path) -> None:
     options = small_organization(poisoned=("robot-0002",))
     async with world(tmp_path, sandbox=options) as console:
