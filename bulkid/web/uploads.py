@@ -88,8 +88,8 @@ class Upload:
 
     @property
     def is_open(self) -> bool:
-        """Whether its plan was neither rejected nor started."""
-        return not (self.used or self.rejected_by)
+        """Whether its plan was neither rejected nor started; a preview made after a start is a new plan."""
+        return not self.rejected_by and (not self.used or self.changes > 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +208,7 @@ class Uploads:
             raise
 
     def find_derived(self, *, undo_of: str = "", rest_of: str = "", recreate: bool = False) -> Upload | None:
-        """The newest undo, or rest, of a run that no run was begun with yet."""
+        """The newest undo, or rest, of a run whose plan is open."""
         wanted = (undo_of, rest_of, recreate)
         found = [
             each for each in self._found() if (each.undo_of, each.rest_of, each.recreate) == wanted and each.is_open
@@ -267,9 +267,9 @@ class Uploads:
         return upload
 
     def mark_used(self, upload: Upload) -> None:
-        """Note that a run was begun with an upload and does not need its file any more."""
+        """Note that a run was begun with an upload and does not need its file any more; no plan waits any more."""
         with suppress(OSError, UsageError):  # it was removed meanwhile
-            self.update(upload.upload_id, used=True)
+            self.update(upload.upload_id, used=True, changes=0, deletions=0)
 
     def mark_previewed(self, upload: Upload, changes: int, deletions: int) -> None:
         """Note what the preview of an upload changes and deletes, unless it is read in another way by now."""

@@ -46,6 +46,20 @@ async def test_a_plan_waits_on_the_home_page_of_those_who_may_approve_it(tmp_pat
         assert "Waiting" not in (await olaf.get("/")).text
 
 
+async def test_a_sheet_that_is_previewed_again_after_its_run_waits_again_and_can_be_rejected(tmp_path: Path) -> None:
+    async with three(tmp_path) as (_, olaf, otto, _):
+        path = await olaf.preview("accounts.csv", sheet(6))
+        await otto.run_ended(run_id_of(await otto.start(path, first="2")))
+        assert "pproval" not in (await otto.get("/")).text
+        await olaf.post(f"{path}/preview")
+        await olaf.preview_page(path)
+        assert re.search(rf'href="{path}/preview">accounts.csv</a>, olaf, 4 changes', (await otto.get("/")).text)
+        assert "Waiting for another operator (1)" in (await olaf.get("/")).text
+        assert await reject(otto, path) == 200
+        assert "Rejected (1)" in (await olaf.get("/")).text
+        assert "pproval" not in (await otto.get("/")).text
+
+
 async def test_a_plan_still_waits_when_the_console_starts_again(tmp_path: Path) -> None:
     async with three(tmp_path) as (_, olaf, _, _):
         await olaf.preview_page(await olaf.preview("accounts.csv", sheet(2)))
