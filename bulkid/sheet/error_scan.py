@@ -62,6 +62,7 @@ class ErrorScan:
     errors: Mapping[int, Mapping[int, str]] = field(default_factory=dict)  # formulas without a value among them
     area: int = 0  # cells in the rectangle from A1 that holds all cells, or more
     text: int = 0  # characters that the cells hold together, as far as they share them in the file
+    merged: bool = False  # whether it has merged cells, where calamine does not say so
 
 
 # --- xlsx

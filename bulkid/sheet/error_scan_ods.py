@@ -12,7 +12,8 @@ from bulkid.sheet.cells import NOT_CALCULATED, is_error
 from bulkid.sheet.error_scan import MAX_AREA, MAX_COLUMNS, MAX_ROWS, Errors, ErrorScan, no_such_cell
 
 _ROOM_TO_REPEAT, _REPEATS_PER_CELL = 100_000, 16  # cells that a table may show beyond those that it writes out
-_CELLS = frozenset({"table:table-cell", "table:covered-table-cell"})
+_COVERED = "table:covered-table-cell"  # by a merged cell: what it holds is not shown
+_CELLS = frozenset({"table:table-cell", _COVERED})
 _MAX_DIGITS = 9  # of a number of repeats
 _MAX_SPACES = 10_000  # that one element stands for
 _SPACES = {f"urn:oasis:names:tc:opendocument:xmlns:{prefix}:1.0": prefix for prefix in ("office", "table", "text")}
@@ -47,6 +48,7 @@ class _Tables(Handler):
         self._errors: Errors = {}
         self._row = self._rows = self._width = self._area = self._held = self._written = self._shown = 0
         self._characters = 0
+        self._is_merged = False
         self._cells: list[_OdsCell] = []  # of the row
         self._columns = self._paragraphs = self._texts = self._annotations = self._shapes = 0
         self._filled = self._is_read_wrong = self._is_shown = False
@@ -85,6 +87,7 @@ class _Tables(Handler):
             raise ScanError("a table of it lies within another, or has the same name")
         self._table = name  # calamine passes over a table without one
         self._errors = {}
+        self._is_merged = False
         self._row = self._width = self._area = self._held = self._written = self._shown = self._characters = 0
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
@@ -113,13 +116,16 @@ class _Tables(Handler):
         if self._table is None:
             return
         if name == "table:table":
-            self.found[self._table] = ErrorScan(self._errors, self._area, self._characters)
+            self.found[self._table] = ErrorScan(self._errors, self._area, self._characters, self._is_merged)
             self._table = None
         elif name == "table:table-row":
             self._end_row()
         elif name in _CELLS:
             shown = "".join(self._value).strip()
             text = _corrected(shown, self._attributes, is_shown=self._is_shown, is_read_wrong=self._is_read_wrong)
+            if name == _COVERED:
+                self._is_merged = True
+                text = "" if self._filled else None
             self._cells.append(_OdsCell(self._columns, self._filled, text, len(shown)))
         elif name == "text:p":
             self._texts -= 1

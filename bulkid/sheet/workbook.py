@@ -9,7 +9,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -42,6 +42,8 @@ _MAX_RATIO = 200  # spreadsheets compress 5 to 30 times; repetitive ones up to 1
 
 CellValue = str | int | float | bool | dt.date | dt.time | dt.datetime | dt.timedelta
 """What calamine gives for a cell; a blank one is ``""``."""
+
+_Range = tuple[tuple[int, int], tuple[int, int]]
 
 _T = TypeVar("_T")
 
@@ -88,11 +90,13 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     _check_size(source, found.area, found.text)
     sheet = sheet_errors(source, lambda: book.get_sheet_by_name(name))
 
+    ranges = sheet.merged_cell_ranges or []
+
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
-        return _rows(sheet, source, size, found.errors)
+        return _rows(sheet, source, size, found.errors, ranges)
 
     merged = "The worksheet has merged cells: only the first cell of each holds its value, the others count as blank."
-    notes = tuple(filter(None, (guessed, merged if sheet.merged_cell_ranges else "")))
+    notes = tuple(filter(None, (guessed, merged if ranges or found.merged else "")))
     return Table(rows, notes, name, tuple(book.sheet_names), guessed, close=book.close)
 
 
@@ -257,7 +261,11 @@ def _check_size(source: str, area: int = 0, characters: int = 0) -> None:
 
 
 def _rows(
-    sheet: "CalamineSheet", source: str, size: int, errors: Mapping[int, Mapping[int, str]]
+    sheet: "CalamineSheet",
+    source: str,
+    size: int,
+    errors: Mapping[int, Mapping[int, str]],
+    merged: Sequence[_Range],
 ) -> Generator[list[tuple[str, ...]], None, None]:
     """Read rows from row 1 on, from the first column in use, with the error cells put back in their places."""
     start = sheet.start[1] if sheet.start else 0
@@ -269,6 +277,8 @@ def _rows(
         texts = [tuple(value if type(value) is str else cell_text(value) for value in values) for values in chunk]
         if errors:
             texts = [_with_errors(margin + cells, errors.get(row + at), first) for at, cells in enumerate(texts, 1)]
+        if merged:
+            texts = _without_covered(texts, row, first, merged)
         row += len(chunk)
         yield texts
     last = max(errors, default=0)
@@ -276,6 +286,27 @@ def _rows(
         end = min(last, row + size)
         yield [_with_errors((), errors.get(at), first) for at in range(row + 1, end + 1)]
         row = end
+
+
+def _without_covered(
+    rows: list[tuple[str, ...]], above: int, first: int, merged: Sequence[_Range]
+) -> list[tuple[str, ...]]:
+    """Blank the cells that merged cells cover: a spreadsheet program does not show what they hold.
+
+    Args:
+        rows: The texts of rows that follow one another.
+        above: How many rows stand above them.
+        first: The first column of their texts, from 0.
+        merged: The first and the last place of each merged cell, as row and column from 0.
+    """
+    changed: dict[int, list[str]] = {}
+    for (top, left), (bottom, right) in merged:
+        for at in range(max(top - above, 0), min(bottom - above + 1, len(rows))):
+            cells = changed.setdefault(at, list(rows[at]))
+            for column in range(max(left - first, 0), min(right - first + 1, len(cells))):
+                if (at + above, column + first) != (top, left):
+                    cells[column] = ""
+    return [tuple(changed[at]) if at in changed else cells for at, cells in enumerate(rows)]
 
 
 def _with_errors(cells: tuple[str, ...], errors: Mapping[int, str] | None, first: int) -> tuple[str, ...]:

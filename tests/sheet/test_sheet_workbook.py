@@ -13,6 +13,7 @@ import xlsxwriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openpyxl.styles import Font
+from openpyxl.worksheet.cell_range import CellRange
 
 from bulkid.errors import SheetError
 from bulkid.sheet import archive_parts as archive_module
@@ -258,6 +259,33 @@ def test_merged_cells_are_warned_of() -> None:
     sheet, rows = read(saved(book), "s.xlsx")
     assert "merged" in sheet.info.notes[0]
     assert rows[1].cells == ("b", "")
+
+
+@pytest.mark.parametrize("size", [1, 2, 100])
+@pytest.mark.parametrize("before", [0, 2])
+def test_what_a_merged_cell_covers_counts_as_blank(before: int, size: int) -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    rows = [["name", "groups", "note"], ["a", "Ops", "x"], ["b", "hidden", "y"], ["c", "d", "e"], ["f", "g", "h"]]
+    for number, values in enumerate(rows, 1 + before):
+        for column, value in enumerate(values, 1 + before):
+            book.active.cell(number, column, value)
+    for top, left, bottom, right in ((2, 2, 3, 2), (4, 1, 5, 2)):
+        book.active.merged_cells.add(
+            CellRange(min_row=top + before, min_col=left + before, max_row=bottom + before, max_col=right + before)
+        )
+    _, found = read(saved(book), "s.xlsx", size)
+    assert [row.cells for row in found] == [("a", "Ops", "x"), ("b", "", "y"), ("c", "", "e"), ("", "", "h")]
+
+
+def test_what_a_merged_cell_of_ods_covers_counts_as_blank_too() -> None:
+    text = '<table:{0} office:value-type="string"><text:p>{1}</text:p></table:{0}>'
+    good, covered = ("table-cell", "b"), ("covered-table-cell", "hidden")
+    row = f"<table:table-row>{text.format(*good)}{text.format(*covered)}</table:table-row>"
+    sheet, rows = read(ods(ods_row("name", "groups") + ods_row("a", "Ops") + row), "s.ods", sheet="S")
+    assert "merged" in sheet.info.notes[0]
+    assert [row.cells for row in rows] == [("a", "Ops"), ("b", "")]
+    assert not read(ods(ods_row("name") + ods_row("a")), "s.ods", sheet="S")[0].info.notes
 
 
 # --- files that are not what they seem
