@@ -15,7 +15,7 @@ from aiohttp.web import HTTPSeeOther
 from aiohttp_sse import sse_response
 
 from bulkid import runs
-from bulkid.errors import BulkidError, UsageError
+from bulkid.errors import BulkidError, StateError, UsageError
 from bulkid.journal.queries import ChangeKind
 from bulkid.logs import log
 from bulkid.model import CHANGED, RunStatus, Status
@@ -233,30 +233,38 @@ async def found_run(request: web.Request, run_id: str = "") -> RunListItem:
 
 
 async def events(request: web.Request) -> web.StreamResponse:
-    """The live figures of a run, as server-sent events. Each holds the whole state, so that one may be missed."""
+    """The live figures of a run, as server-sent events. Each holds the whole state, so that one may be missed.
+
+    The stream ends with the session; the event ``ended`` lets the page be loaded again, which asks the user to sign in.
+    """
     console = console_of(request)
     line = await found_run(request)
     async with sse_response(request) as response:
+        is_known = True  # whether the state of the run and of the session could be read
+
+        async def end_with_session() -> None:
+            nonlocal is_known
+            try:
+                await console.sessions.wait_until_ended(request)
+            except BulkidError as error:  # as for any other request, a session that cannot be read is not valid
+                log.warning("console.session_unknown", error=error.message)
+                is_known = False
+            tasks.cancel_scope.cancel()
+
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_end_with_session, request, tasks.cancel_scope)
+            tasks.start_soon(end_with_session)
             with suppress(*_DISCONNECTED):
                 async with aclosing(console.run_feeds.watch(line.run.run_id)) as states:
-                    async for text in states:
-                        await response.send(text, event="state", retry=RECONNECT_MS)
+                    try:
+                        async for text in states:
+                            await response.send(text, event="state", retry=RECONNECT_MS)
+                    except StateError:
+                        is_known = False
             tasks.cancel_scope.cancel()
-        if not console.run_feeds.closing:  # else the browser connects again when the console is back
+        if is_known and not console.run_feeds.closing:  # else the browser connects again, until the console is back
             with suppress(*_DISCONNECTED):
                 await response.send("{}", event="ended")
     return response
-
-
-async def _end_with_session(request: web.Request, stream: anyio.CancelScope) -> None:
-    """End an event stream when its session ends; the page is then loaded again, and asks the user to sign in."""
-    try:
-        await console_of(request).sessions.wait_until_ended(request)
-    except BulkidError as error:  # as for any other request, a session that cannot be read is not valid
-        log.warning("console.session_unknown", error=error.message)
-    stream.cancel()
 
 
 # --- pause, stop, resume

@@ -8,7 +8,7 @@ from typing import Any, Final
 import anyio
 import orjson
 
-from bulkid.errors import BulkidError
+from bulkid.errors import BulkidError, StateError
 from bulkid.model import CHANGED, RunStatus, Status
 from bulkid.report.summary import status_label
 from bulkid.runs import STAGES, RunBrowser, RunListItem
@@ -31,6 +31,7 @@ class RunFeed:
     watchers: int = 0
     text: str = ""
     ended: bool = False
+    error: StateError | None = None  # why no other state follows although the run may go on
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     def publish(self, text: str, *, ended: bool = False) -> None:
@@ -51,7 +52,11 @@ class RunFeeds:
         self.closing = False
 
     async def watch(self, run_id: str) -> AsyncGenerator[str]:
-        """Yield the state of a run as JSON whenever it changes, from now until it ends or the console does."""
+        """Yield the state of a run as JSON whenever it changes, from now until it ends or the console does.
+
+        Raises:
+            StateError: The state cannot be read at present.
+        """
         feed = self._feeds.get(run_id)
         if feed is None:
             feed = self._feeds[run_id] = RunFeed(run_id)
@@ -64,6 +69,8 @@ class RunFeeds:
                 if feed.text and feed.text != sent:
                     sent = feed.text
                     yield sent
+                if feed.error is not None:
+                    raise feed.error
                 if feed.ended or self.closing:
                     return
                 if feed.changed is changed:
@@ -93,7 +100,9 @@ class RunFeeds:
                 if not state["running"] or not feed.watchers:
                     return
                 await anyio.sleep(POLL_INTERVAL_S if job is not None else JOURNAL_POLL_INTERVAL_S)
-        except BulkidError as error:  # the database cannot be reached: watchers connect again later
+        except StateError as error:  # the database cannot be reached: watchers connect again later
+            feed.error = error
+        except BulkidError as error:  # there is no such run any more
             feed.publish(orjson.dumps({"running": False, "words": error.message, "failures": []}).decode())
         finally:
             self._feeds.pop(feed.run_id, None)

@@ -321,6 +321,30 @@ def test_progress_is_announced_at_each_stage_and_each_tenth_but_not_more_often_t
         assert page.evaluate("window.announced") == [f"accounts.csv: {each}" for each in again]
 
 
+@pytest.mark.parametrize("place", ["the run", "the home page"])
+def test_a_page_connects_again_after_an_error_of_a_proxy_and_asks_to_sign_in_when_the_session_has_ended(
+    chromium: Any, tmp_path: Path, place: str
+) -> None:
+    with _opened(chromium, tmp_path, quota=ONE_AN_HOUR) as (page, address, console):
+        path = _start(console, sheet(2))
+        error = lambda route: route.fulfill(status=502, content_type="text/html", body="Bad Gateway")  # noqa: E731
+        page.route("**/events", error)
+        page.goto(f"{address}{path if place == 'the run' else '/'}")
+        lost = page.locator("text=The connection to the console is lost").locator("visible=true")
+        lost.first.wait_for()
+        with page.expect_response("**/events") as answer:  # the page asks again, and is refused again
+            pass
+        assert answer.value.status == 502
+        page.unroute("**/events", error)
+        lost.first.wait_for(state="hidden")
+        page.route("**/events", error)
+        page.reload()
+        lost.first.wait_for()
+        page.context.clear_cookies()
+        page.unroute("**/events", error)
+        page.wait_for_selector("h1:has-text('Sign in')")
+
+
 @pytest.mark.parametrize("script", [True, False])
 def test_the_accounts_are_downloaded_with_the_script_and_without(
     chromium: Any, tmp_path: Path, *, script: bool

@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import anyio
+import pytest
 
+from bulkid.errors import StateError
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
 from bulkid.runs import Context, RunBrowser, RunListItem, Snapshot
 from bulkid.web import sse
@@ -87,6 +89,24 @@ async def test_fifty_watchers_cost_one_look_at_the_journal() -> None:
         assert len(heard) == 50
         assert all(each == heard[0] and each[0]["running"] is False for each in heard)
         assert run_browser.look_count == 3
+        tasks.cancel_scope.cancel()
+
+
+async def test_watchers_of_a_run_hear_of_no_end_while_the_database_is_away(monkeypatch: Any) -> None:
+    run_browser = SlowJournal()
+
+    def away(_run_id: str) -> RunListItem:
+        raise StateError("The database cannot be reached.")
+
+    monkeypatch.setattr(run_browser, "run", away)
+    async with anyio.create_task_group() as tasks:
+        feeds = RunFeeds(cast("RunBrowser", run_browser), JobRunner(tasks, Context()))
+        with anyio.fail_after(20), pytest.raises(StateError):
+            await _reported(feeds, lambda _state: False)
+        monkeypatch.undo()
+        run_browser.look_count = 2
+        with anyio.fail_after(20):
+            assert [state["running"] for state in await _reported(feeds, lambda _state: False)] == [False]
         tasks.cancel_scope.cancel()
 
 

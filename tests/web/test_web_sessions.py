@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from bulkid import runs
+from bulkid.errors import StateError
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.web.auth import sessions, users
 from bulkid.web.auth.sessions import SESSION_S
@@ -91,6 +92,26 @@ async def test_signing_out_ends_the_session_s_event_streams_at_once(
             await olaf.post(path)
             assert "event: ended" in await rest()
             assert (await otto.get("/runs")).status == 200
+
+
+@pytest.mark.parametrize("what", ["the session", "the run"])
+async def test_an_event_stream_that_ends_because_the_database_is_away_tells_of_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(sessions, "END_CHECK_INTERVAL_S", 0.01)
+
+    def away(*_: object) -> None:
+        raise StateError("The database cannot be reached.")
+
+    async with slow_team(tmp_path) as console, signed_in(console, "olaf") as olaf:
+        run_id = run_id_of(await olaf.start(await olaf.preview("accounts.csv", sheet(5))))
+        async with watching(olaf, run_id) as rest:
+            if what == "the session":
+                monkeypatch.setattr(console.console.sessions._store, "find", away)
+            else:
+                monkeypatch.setattr(console.console.run_browser, "run", away)
+                monkeypatch.setattr(console.console.job_runner, "job", lambda _run_id: None)
+            assert "event: ended" not in await rest()  # the browser connects again
 
 
 async def test_a_password_that_is_changed_while_it_is_checked_lets_no_user_in(

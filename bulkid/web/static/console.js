@@ -123,22 +123,52 @@ function announcer(place, about = "") {
 }
 
 // The events of a run. That the connection is lost is shown and announced; the first state after that is announced anew.
-function follow(path, lost, said, about = "") {
-  const source = new EventSource(path);
+function follow(path, { lost, said, about = "", show, ended }) {
   let announce = announcer(said, about);
-  source.addEventListener("open", () => {
-    if (!lost.hidden) {
-      announce = announcer(said, about);
+
+  function connect() {
+    const source = new EventSource(path);
+    source.addEventListener("open", () => {
+      if (!lost.hidden) {
+        announce = announcer(said, about);
+      }
+      lost.hidden = true;
+    });
+    source.addEventListener("error", () => {
+      if (lost.hidden) {
+        said.textContent = `${about}${lost.textContent}`;
+      }
+      lost.hidden = false;
+      if (source.readyState === EventSource.CLOSED) {
+        setTimeout(connectAgain, 2000);
+      }
+    });
+    source.addEventListener("state", (event) => {
+      const state = JSON.parse(event.data);
+      show(state);
+      if (state.total !== undefined) {
+        announce(state);
+      }
+    });
+    source.addEventListener("ended", () => {
+      source.close();
+      ended();
+    });
+  }
+
+  // A browser connects again by itself, but not after an answer that is an error, as of a proxy while the console is away.
+  async function connectAgain() {
+    const looking = new AbortController();
+    const answer = await fetch(path, { signal: looking.signal }).catch(() => null);
+    looking.abort();
+    if (answer && answer.status >= 400 && answer.status < 500) { // the session has ended, or the run is not there any more
+      location.reload();
+    } else {
+      connect();
     }
-    lost.hidden = true;
-  });
-  source.addEventListener("error", () => {
-    if (lost.hidden) {
-      said.textContent = `${about}${lost.textContent}`;
-    }
-    lost.hidden = false;
-  });
-  return [source, (state) => announce(state)];
+  }
+
+  connect();
 }
 
 // A run, live. Each event holds the whole state, so that the page may miss some.
@@ -173,15 +203,12 @@ all("[data-live]", (box) => {
     }
   }
 
-  const [source, announce] = follow(box.dataset.live, part("lost"), part("said"));
-
   function show(state) {
     say("words", state.words);
     if (state.total === undefined) {
       return;
     }
     document.title = `${percentOf(state)} % · ${title}`;
-    announce(state);
     refreshPlot(state.done);
     if (part("pause")) {
       part("pause").hidden = state.stopping;
@@ -199,43 +226,40 @@ all("[data-live]", (box) => {
     }));
   }
 
-  source.addEventListener("state", (event) => show(JSON.parse(event.data)));
-  source.addEventListener("ended", () => {
-    source.close();
-    location.reload();
-  });
+  follow(box.dataset.live, { lost: part("lost"), said: part("said"), show, ended: () => location.reload() });
 });
 
 // The home page: each of the runs under way shows how far it is; the page is loaded again when one has ended.
 all("[data-progress]", (box) => {
   const said = box.querySelector("[data-progress-said]");
   const lost = box.querySelector("[data-progress-lost]");
-  const [source, announce] = follow(box.dataset.progress, lost, said, `${box.querySelector("a").textContent}: `);
-  source.addEventListener("state", (event) => {
-    const state = JSON.parse(event.data);
+  const about = `${box.querySelector("a").textContent}: `;
+
+  function show(state) {
     box.querySelector("[data-progress-words]").textContent = state.words;
     box.querySelector("[data-progress-eta]").textContent = state.eta ? ` · ${state.eta}` : "";
     if (state.total === undefined) {
       return;
     }
-    announce(state);
     box.querySelector("progress").max = state.total || 1;
     box.querySelector("progress").value = state.done;
     ["done", "total", "failed"].forEach((name) => {
       box.querySelector(`[data-progress-${name}]`).textContent = grouped.format(state[name]);
     });
-  });
-  source.addEventListener("ended", () => {
-    source.close();
+  }
+
+  function ended() {
     const chosen = document.querySelector("#sheet");
     const reading = document.querySelector("[data-export-status] p, [data-export-error]");
     if ((chosen && chosen.files.length) || reading) { // a reload would lose the chosen file, and what the user reads
       box.querySelector("[data-progress-words]").textContent = "ended";
-      said.textContent = `${box.querySelector("a").textContent}: ended`;
+      said.textContent = `${about}ended`;
     } else {
       location.reload();
     }
-  });
+  }
+
+  follow(box.dataset.progress, { lost, said, about, show, ended });
 });
 
 // A part of a page that takes long to make comes after the page.
