@@ -49,6 +49,14 @@ _LISTING = ("", "-h", "--help", "--version")
 
 _EXPORT_ENDINGS = listing([f".{ending}" for ending in exporters()], "or")
 
+
+def _require_value(value: str | None) -> str | None:
+    """Refuse an empty text: a script whose variable is not set means neither the newest run nor the default."""
+    if value is not None and not value.strip():
+        raise typer.BadParameter("it is empty: give a value.")
+    return value
+
+
 ShowAllOption = Annotated[
     bool,
     typer.Option("--all", help="Show every change and every problem of rows, not only the first ones."),
@@ -56,7 +64,10 @@ ShowAllOption = Annotated[
 RunArgument = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="A run's id, the beginning of it, or last.", autocompletion=completion.runs_or_last
+        metavar="RUN",
+        help="A run's id, the beginning of it, or last.",
+        autocompletion=completion.runs_or_last,
+        callback=_require_value,
     ),
 ]
 
@@ -164,11 +175,14 @@ def plan(
     source: SourceArgument,
     *,
     out: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--out", metavar="FILE", help="Write the plan to a file: .json for run --plan; .md, .html or .xlsx to read."
+            "--out",
+            metavar="FILE",
+            help="Write the plan to a file: .json for run --plan; .md, .html or .xlsx to read.",
+            callback=_require_value,
         ),
-    ] = "",
+    ] = None,
     show_all: ShowAllOption = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit with 7 in place of 0 if something would change.")
@@ -186,8 +200,8 @@ def plan(
     if are_jobs([source]):
         from bulkid.cli import jobs
 
-        return jobs.plan(source, settings, to=out, show_all=show_all, tells_changes=exit_code)
-    return commands.plan(source, settings(None), to=out, show_all=show_all, tells_changes=exit_code)
+        return jobs.plan(source, settings, to=out or "", show_all=show_all, tells_changes=exit_code)
+    return commands.plan(source, settings(None), to=out or "", show_all=show_all, tells_changes=exit_code)
 
 
 @_command("run", by_job=True)
@@ -195,8 +209,14 @@ def run(
     sources: SourcesArgument = None,
     *,
     plan: Annotated[
-        str, typer.Option("--plan", metavar="FILE", help="Apply just the changes of a plan file, in place of a sheet.")
-    ] = "",
+        str | None,
+        typer.Option(
+            "--plan",
+            metavar="FILE",
+            help="Apply just the changes of a plan file, in place of a sheet.",
+            callback=_require_value,
+        ),
+    ] = None,
     show_all: ShowAllOption = False,
     settings: Load,
 ) -> int:
@@ -207,25 +227,27 @@ def run(
     if bool(sources) is bool(plan):
         both = "give either SOURCE or --plan FILE, not both."
         raise typer.BadParameter(both if sources else "give SOURCE, or --plan FILE.")
-    if not sources:
+    if plan:
         return run_commands.run_plan(plan, settings(None), show_all=show_all)
-    if are_jobs(sources):
+    named = sources or []
+    if are_jobs(named):
         from bulkid.cli import jobs
 
-        return jobs.run(sources, settings, show_all=show_all)
-    return run_commands.run(sources[0], settings(None), show_all=show_all)
+        return jobs.run(named, settings, show_all=show_all)
+    return run_commands.run(named[0], settings(None), show_all=show_all)
 
 
 @_command("resume")
 def resume(
     run: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="RUN",
             help="A run's id, or the beginning of it; the newest that can be resumed if left out.",
             autocompletion=completion.runs,
+            callback=_require_value,
         ),
-    ] = "",
+    ] = None,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before sending.")] = False,
     yes_really: Annotated[
@@ -240,7 +262,7 @@ def resume(
     from bulkid.cli import run_commands
 
     return run_commands.resume(
-        run, settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid, show_all=show_all
+        run or "", settings, yes=yes, yes_really=yes_really, skip_invalid=skip_invalid, show_all=show_all
     )
 
 

@@ -25,6 +25,14 @@ _PYDANTIC_PREFIX = "Value error, "
 class BulkidGroup(HelpfulGroup):
     """A group of commands that takes file names for what they are: text of others."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - click's own
+        """Parse a command line and do what it says; a page that cannot be written is an error in a sentence."""
+        try:
+            return super().main(*args, **kwargs)
+        except BulkidError as error:  # of a help page or the version: those of commands are handled there
+            print_error(error)
+            sys.exit(error.exit_code)
+
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401 - click's own context, and whatever the command gives
         """Call the command; errors in its arguments (which may quote file names) are printable text."""
         try:

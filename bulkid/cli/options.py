@@ -40,8 +40,7 @@ def with_settings(name: str, *, by_job: bool = False) -> Callable[..., Any]:
 
         @functools.wraps(command)
         def wrapper(context: typer.Context, **given: object) -> int:
-            # A switch that was not given, and an empty list, leave the setting to the layers below.
-            named = {entry.name: given.pop(entry.name) or None for entry in entries}
+            named = {entry.name: _value_if_given(given.pop(entry.name)) for entry in entries}
             options = {**_present(context.obj or {}), **_present(named)}
 
             def load(job: "JobFile | None") -> Settings:
@@ -103,6 +102,14 @@ def _parameter(entry: Setting) -> inspect.Parameter:
 def _choices(entry: Setting) -> tuple[str, ...]:
     """The words of which the value of an option is one, as its metavar lists them."""
     return tuple(entry.metavar.split("|")) if re.fullmatch(r"[a-z]+(\|[a-z]+)+", entry.metavar) else ()
+
+
+def _value_if_given(value: object) -> object:
+    """None for a switch that was not given, and for an empty list: they leave the setting to the layers below.
+
+    An empty text is a value, which most settings refuse: a script may have meant another one.
+    """
+    return value if value or isinstance(value, str) else None
 
 
 def _present(options: Mapping[str, object]) -> dict[str, object]:

@@ -166,3 +166,13 @@ def test_an_output_that_cannot_be_written_is_reported(form: tuple[str, ...], tmp
         result = end_of(ForkedCommand(("check", "one.csv", *form), folder=tmp_path, env=env, stdout=full.fileno()))
     assert result.returncode == 1
     assert result.stderr == "bulkid: The output cannot be written: No space left on device.\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a device that is always full")
+@pytest.mark.parametrize("page", [("--help",), ("--version",), ("run", "-h"), ("users", "add", "--help")])
+def test_a_page_that_cannot_be_written_is_reported(page: tuple[str, ...], tmp_path: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        env = Bulkid(tmp_path).settings()
+        result = end_of(ForkedCommand(page, folder=tmp_path, env=env, stdout=full.fileno()))
+    assert result.returncode == 1
+    assert result.stderr == "bulkid: The output cannot be written: No space left on device.\n"

@@ -59,6 +59,33 @@ def test_the_most_fundamental_fault_is_said_first(tmp_path: Path, arguments: tup
     assert said in error.splitlines()[0]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("undo", "", "--yes"), "Invalid value for 'RUN': it is empty: give a value."),
+        (("undo", " ", "--yes"), "Invalid value for 'RUN': it is empty: give a value."),
+        (("resume", "", "--yes"), "Invalid value for 'RUN': it is empty: give a value."),
+        (("report", ""), "Invalid value for 'RUN': it is empty: give a value."),
+        (("plan", "ok.csv", "--sandbox", "--out", ""), "Invalid value for '--out': it is empty: give a value."),
+        (("run", "ok.csv", "--yes", "--plan", ""), "Invalid value for '--plan': it is empty: give a value."),
+        (("run", "ok.csv", "--yes", "--first", ""), "option --first: '' is not a whole number."),
+        (("run", "ok.csv", "--yes", "--max-failures="), "option --max-failures: '' is not a whole number."),
+        (("run", "ok.csv", "--yes", "--url", ""), "option --url: '' is not an address."),
+        (("run", "ok.csv", "--yes", "--report-dir", ""), "option --report-dir: '' is empty."),
+    ],
+)
+def test_an_empty_value_as_from_a_variable_that_is_not_set_is_refused(
+    tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    command = Bulkid(tmp_path, {"HOME": str(tmp_path), "BULKID_SANDBOX": "1"})
+    (tmp_path / "ok.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
+    assert command("run", "ok.csv", "--yes").returncode == 0
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert len(list((tmp_path / "reports").iterdir())) == 1  # of the one run, which nothing took for the one meant
+
+
 def test_where_the_sheet_is_there_the_user_who_cannot_be_asked_comes_next(tmp_path: Path) -> None:
     (tmp_path / "ok.csv").write_text("name,display_name\nr,x\n", encoding="utf-8")
     assert "bulkid cannot ask for confirmation here" in reported(tmp_path, "run", "ok.csv")[1]
