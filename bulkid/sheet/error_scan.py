@@ -47,6 +47,7 @@ _CELL = re.compile(
 
 calamine takes the first shared string where the number of one is not plain digits.
 """
+_TRUE = frozenset({"1", "true"})
 _SHARED = re.compile(r"[0-9]{1,9}")
 _OTHER_SPELLING = re.compile(rb"<(?:c[\t\r\n/>]|v[ \t\r\n/]|f[ \t\r\n/>])|:[cfv][ \t\r\n/>]")
 """Cells and values in another spelling, and formulas in any."""
@@ -128,8 +129,10 @@ def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> Error
         no_errors = _has_no_errors(archive, target, longest)
         if no_errors is not None:
             return no_errors
+        counts_later = any(each.get("fullCalcOnLoad") in _TRUE for each in _elements(archive, book, "calcPr"))
         few = archive.size(target) // _LEAST_CELL * longest <= MAX_TEXT
-        cells = _XlsxCells(array("I") if few else _lengths(archive, _shared_strings(archive)))
+        lengths = array("I") if few else _lengths(archive, _shared_strings(archive))
+        cells = _XlsxCells(lengths, counts_later=counts_later)
         parse(archive.blocks(target), cells)
         return ErrorScan(cells.errors, cells.last_row * (cells.last_column + 1), cells.characters)
 
@@ -322,15 +325,19 @@ class _Strings(Handler):
 class _XlsxCells(Handler):
     """Follows the cells of a worksheet as calamine does: a cell without a position is the next one.
 
-    ``lengths`` are those of the shared strings; empty where they need not be added up.
+    Args:
+        lengths: Those of the shared strings; empty where they need not be added up.
+        counts_later: Whether the program that wrote the file left it to the next one to calculate the formulas. It may
+            have written 0 for each, as XlsxWriter does (and so pandas).
     """
 
-    def __init__(self, lengths: "array[int]") -> None:
+    def __init__(self, lengths: "array[int]", *, counts_later: bool) -> None:
         self.errors: Errors = {}
         self.last_row = 0
         self.last_column = -1
         self.characters = 0
         self._lengths = lengths
+        self._counts_later = counts_later
         self._tables = self._merged = 0
         self._inside = self._in_cell = False
         self._in_row = False
@@ -436,13 +443,19 @@ class _XlsxCells(Handler):
             self.last_column = max(self.last_column, self._column)
         if self._kind == "e":
             self.errors.setdefault(self._row, {})[self._column] = self._value.strip() or "#N/A"
-        elif self._formula and not self._value.strip() and (self._kind != "str" or not self._values):
+        elif self._formula and self._is_not_calculated():
             self.errors.setdefault(self._row, {})[self._column] = NOT_CALCULATED
         elif self._kind == "s" and self._values and self._value:
             if not _SHARED.fullmatch(self._value):
                 raise ScanError("a cell of it names a shared text by something else than a number")
             at = int(self._value)
             self.characters += self._lengths[at] if at < len(self._lengths) else 0
+
+    def _is_not_calculated(self) -> bool:
+        value = self._value.strip()
+        if not value:
+            return self._kind != "str" or not self._values
+        return self._counts_later and value == "0" and self._kind in {"", "n"}
 
 
 def _number(text: str, most: int) -> int:

@@ -56,6 +56,7 @@ _LAST_XLS_COLUMN = 255
 _LIBRE_OFFICE = (0x0DBB, 0x07CC, 0)  # build, year and flags; Excel 97 has the first two, and sets a flag
 _XLS_CELL_HEAD = 6  # bytes: row, column and style
 _ZERO = bytes(8)
+_CALCULATE_ON_LOAD = 2  # of a formula that the program which wrote it did not calculate, such as Apache POI
 _FILEPASS = 0x002F  # the workbook is encrypted from here on
 _NO_NUMBER = 0xFFFF  # closes a formula's result that is no number; its first byte then says what it is
 _RESULT_IS_TEXT, _RESULT_IS_ERROR = 0, 2
@@ -231,7 +232,8 @@ class _XlsCells:
             raise ScanError("a cell of it names a shared text that it does not have")
         elif kind == _FORMULA:
             self.awaits_text = _formula_result(record)[0] == _RESULT_IS_TEXT
-            if self._loses_texts and record[_XLS_CELL_HEAD:].startswith(_ZERO):
+            value, options = struct.unpack_from("<8sH", record, _XLS_CELL_HEAD)
+            if value == _ZERO and (self._loses_texts or options & _CALCULATE_ON_LOAD):
                 self.errors.setdefault(row + 1, {})[column] = NOT_CALCULATED
         code = _biff_error(kind, record)
         if code is not None:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 
 import pytest
+import xlsxwriter
 
 from tests.support import sheet_books
 from tests.support.sheet_books import Error, ods, ods_row, read, refused
@@ -174,6 +175,24 @@ def test_an_archive_with_two_directories_is_refused() -> None:
     assert cells(_patched(GOOD, 20, 2) + b"hi") == [(("good", ""), [])]
 
 
+def test_the_0_of_a_formula_that_its_program_did_not_calculate_is_no_value() -> None:
+    content = io.BytesIO()
+    with xlsxwriter.Workbook(content) as book:
+        sheet = book.add_worksheet()
+        sheet.write_row(0, 0, ["name", "groups"])
+        sheet.write_row(1, 0, ["r", '="Fin"&"ance"'])
+        sheet.write_row(2, 0, ["s", 0])
+        sheet.write_row(3, 0, ["t"])
+        sheet.write_formula(3, 1, '="O"&"ps"', value="Ops")
+    others = [(("s", "0"), []), (("t", "Ops"), [])]
+    assert cells(content.getvalue()) == [(("r", "#NOT_CALCULATED!"), ["error_cell"]), *others]
+
+    def calculated(parts: dict[str, bytes]) -> None:
+        parts["xl/workbook.xml"] = parts["xl/workbook.xml"].replace(b' fullCalcOnLoad="1"', b"")
+
+    assert cells(changed(content.getvalue(), calculated)) == [(("r", "0"), []), *others]
+
+
 # --- ods
 
 TEXT = '<table:table-cell office:value-type="string"'
@@ -310,17 +329,19 @@ def test_a_formula_of_xls_with_a_text_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "value", "row"),
+    ("flags", "value", "options", "row"),
     [
-        (0, 0.0, ("#NOT_CALCULATED!", ["error_cell"])),
-        (0, 7.0, ("7", [])),
-        (1, 0.0, ("0", [])),  # Excel sets a flag
+        (0, 0.0, 0, ("#NOT_CALCULATED!", ["error_cell"])),
+        (0, 7.0, 0, ("7", [])),
+        (1, 0.0, 0, ("0", [])),  # Excel sets a flag
+        (1, 0.0, 2, ("#NOT_CALCULATED!", ["error_cell"])),  # of another program, which leaves the value to Excel
+        (1, 7.0, 2, ("7", [])),
     ],
 )
-def test_a_formula_whose_text_libreoffice_wrote_as_zero_is_not_taken_for_0(
-    flags: int, value: float, row: tuple[str, list[str]]
+def test_a_formula_whose_value_a_program_wrote_as_zero_is_not_taken_for_0(
+    flags: int, value: float, options: int, row: tuple[str, list[str]]
 ) -> None:
-    formula = BIFF(0x0006, struct.pack("<HHHd", 1, 1, 0, value) + bytes(8))
+    formula = BIFF(0x0006, struct.pack("<HHHdH", 1, 1, 0, value, options) + bytes(6))
     content = bytearray(xls_with(formula))
     struct.pack_into("<I", content, content.index(sheet_books._bof(0x0005)) + 12, flags)
     assert cells(bytes(content), "s.xls") == [(("r", row[0]), row[1])]
