@@ -31,6 +31,7 @@ _BRT_CELL_ERROR = 3
 _BRT_FORMULA_ERROR = 11
 _BRT_CELL_RICH = 62  # cells have the types 1 to 11 and this one
 _BRT_CELL_SHARED = 7
+_BRT_SHORT_CELLS = range(13, 19)  # cells that do not say their column, but stand next to the one before
 _BRT_SHARED_STRING = 19
 _BRT_SHEET = 156
 _XLSB_STRINGS = "xl/sharedstrings.bin"
@@ -90,6 +91,8 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> ErrorScan:
     for kind, start, size in _xlsb_records(content):
         if kind == _BRT_ROW:
             row = _number(content, start, size, MAX_ROWS) + 1
+        elif kind in _BRT_SHORT_CELLS:
+            raise ScanError("its cells are stored in a short form that bulkid cannot read")  # calamine leaves them out
         elif _BRT_CELL_BLANK < kind <= _BRT_FORMULA_ERROR or kind == _BRT_CELL_RICH:
             column = _number(content, start, size, MAX_COLUMNS)
             last_row, last_column = max(last_row, row), max(last_column, column)

@@ -281,6 +281,24 @@ def test_a_rich_text_of_xlsb_is_not_blank() -> None:
     assert cells(with_records(rich), "s.xlsb") == [(("r", "Finance"), [])]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (13, struct.pack("<I", 7 << 2 | 2)),
+        (14, b"\x2a"),
+        (15, b"\1"),
+        (16, struct.pack("<d", 7.5)),
+        (17, sheet_books._wide("Finance")),
+        (18, struct.pack("<I", 0)),
+    ],
+)
+def test_a_cell_of_xlsb_in_the_short_form_is_not_left_out(kind: int, value: bytes) -> None:
+    """SheetJS writes them: each stands in the column after the cell before, and calamine passes over them."""
+    short = sheet_books._record(kind, struct.pack("<I", 0) + value)
+    assert "short form" in refused(with_records(short), "s.xlsb")
+    assert cells(with_records(sheet_books._record(12, struct.pack("<I", 0))), "s.xlsb") == [(("r", ""), [])]
+
+
 def test_a_worksheet_of_xlsb_that_is_listed_twice_is_refused() -> None:
     def twice(parts: dict[str, bytes]) -> None:
         entry = sheet_books._record(
