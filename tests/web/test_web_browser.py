@@ -17,6 +17,7 @@ import pytest
 
 from bulkid import runs, web
 from bulkid.errors import ConnectionFailedError
+from bulkid.journal.names import LONGEST_NAME
 from bulkid.model import QuotaRule
 from bulkid.sandbox.options import SandboxOptions, parse_limits
 from bulkid.web.auth.users import LocalAuthenticator
@@ -602,6 +603,19 @@ def test_sign_in_and_tokens_of_a_team_pass_axe_in_light_and_dark_and_fit_360_pix
         found = _violations(page, axe, _team_pages(page, console.browser.base, console))
         context.close()
     assert found == []
+
+
+def test_the_longest_name_of_a_user_makes_no_page_wider_than_the_window(chromium: Any, tmp_path: Path) -> None:
+    name = "W" * LONGEST_NAME
+    add_users(tmp_path, {name: "admin"})
+    with _opened(chromium, tmp_path) as (page, _, _):
+        page.fill("input[name=name]", name)
+        page.fill("input[name=password]", PASSWORD)
+        page.click("button:has-text('Sign in')")
+        page.wait_for_selector(".who")
+        for width in (360, 700, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
 def _out_of_date(console: World) -> str:
