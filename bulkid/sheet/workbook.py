@@ -9,7 +9,7 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -93,7 +93,8 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     ranges = sheet.merged_cell_ranges or []
 
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
-        return _rows(sheet, source, size, found.errors, ranges)
+        chunks = _rows(sheet, source, size, found.errors, ranges)
+        return _with_whole_texts(chunks, source) if kind == "xls" else chunks
 
     merged = "The worksheet has merged cells: only the first cell of each holds its value, the others count as blank."
     notes = tuple(filter(None, (guessed, merged if ranges or found.merged else "")))
@@ -286,6 +287,23 @@ def _rows(
         end = min(last, row + size)
         yield [_with_errors((), errors.get(at), first) for at in range(row + 1, end + 1)]
         row = end
+
+
+def _with_whole_texts(
+    chunks: Iterable[list[tuple[str, ...]]], source: str
+) -> Generator[list[tuple[str, ...]], None, None]:
+    """Refuse an .xls of which calamine cannot decode a text.
+
+    A long table of texts lies in several records. A character of two units, such as an emoji, may begin in one and end
+    in the next; calamine decodes each record by itself.
+    """
+    row = 0
+    for chunk in chunks:
+        for number, cells in enumerate(chunk, row + 1):
+            if any("\ufffd" in cell for cell in cells):
+                raise SheetError(f"{source}: a character in row {number:,} cannot be read.", hint=_SAVE_AGAIN)
+        row += len(chunk)
+        yield chunk
 
 
 def _without_covered(

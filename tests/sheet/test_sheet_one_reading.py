@@ -365,6 +365,14 @@ def test_a_formula_whose_value_a_program_wrote_as_zero_is_not_taken_for_0(
     assert cells(bytes(content), "s.xls") == [(("r", row[0]), row[1])]
 
 
+def test_a_character_of_xls_that_calamine_cannot_decode_is_not_replaced() -> None:
+    """LibreOffice cuts an emoji in two where a record of the shared texts ends."""
+    half = BIFF(0x0204, struct.pack("<HHHHB", 1, 1, 0, 1, 1) + "\U0001f44d".encode("utf-16-le")[:2])
+    assert "a character in row 2 cannot be read" in refused(xls_with(half), "s.xls")
+    whole = BIFF(0x0204, struct.pack("<HHHHB", 1, 1, 0, 2, 1) + "\U0001f44d".encode("utf-16-le"))
+    assert cells(xls_with(whole), "s.xls") == [(("r", "\U0001f44d"), [])]
+
+
 def test_of_two_workbooks_in_one_xls_the_newer_one_is_scanned_as_it_is_read() -> None:
     """Excel 97 could save both; the older one came first in the directory here, and had no error."""
     content = bytearray(sheet_books.xls({"S": [["name", "groups"], ["r", Error("#N/A")]]}))
