@@ -257,12 +257,12 @@ def _to_exact(
     everyone = fold(directory.everyone_id)
     add = tuple([group for group in exact if fold(group) not in present])
     remove = tuple(
-        [group for group in held if fold(group) not in wanted and not _may_be_everyone(group, everyone, directory)]
+        [group for group in held if fold(group) not in wanted and not may_be_everyone(group, everyone, directory)]
     )
     return add, remove
 
 
-def _may_be_everyone(group_id: str, everyone: str, directory: Directory) -> bool:
+def may_be_everyone(group_id: str, everyone: str, directory: Directory) -> bool:
     """Whether a group is Everyone; or may be, being unknown where the groups that were read hold no Everyone."""
     if everyone:
         return fold(group_id) == everyone

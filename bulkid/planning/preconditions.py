@@ -14,7 +14,7 @@ from bulkid.model import CHANGED, NEW_GROUP, Account, Action, DesiredState, Grou
 from bulkid.planning.creation import DELETION_NOT_ALLOWED
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.export_rows import account_time, has_time
-from bulkid.planning.plan import diff
+from bulkid.planning.plan import diff, may_be_everyone
 from bulkid.planning.resolve import Resolution
 from bulkid.resources import current
 from bulkid.text import count_of, fold, quote
@@ -186,6 +186,8 @@ class _Resolver:
         self._directory = directory
         self._rules = rules
         self._everyone = fold(directory.everyone_id)
+        read = directory.accounts if directory.groups is not None and not self._everyone else None
+        self._joined = {fold(group) for account in read or () for group in account.group_ids or ()}
         self._stand_ins, self._missing = _place_new_groups(directory, rules)
         self._new = self._missing if rules.creates_groups else {}
 
@@ -292,6 +294,11 @@ class _Resolver:
 
     # --- groups
 
+    def _is_everyone(self, group_id: str) -> bool:
+        """Whether a group is Everyone; where the list of groups lacks that one: a group not listed that has members."""
+        key = fold(group_id)
+        return key == self._everyone or (key in self._joined and self._directory.group_with_id(key) is None)
+
     def _expected(self, before: Account) -> Account:
         """Replace ids of new groups by those of the groups that took their place."""
         if before.group_ids is None or not self._stand_ins:
@@ -299,7 +306,7 @@ class _Resolver:
         return before._replace(group_ids=tuple([self._stand_ins.get(fold(each), each) for each in before.group_ids]))
 
     def _in_servers_ids(self, desired: DesiredState) -> DesiredState:
-        add = tuple([self._as_the_server_writes(group) for group in desired.add if fold(group) != self._everyone])
+        add = tuple([self._as_the_server_writes(group) for group in desired.add if not self._is_everyone(group)])
         remove = tuple(map(self._as_the_server_writes, desired.remove))
         return desired if (add, remove) == (desired.add, desired.remove) else desired._replace(add=add, remove=remove)
 
@@ -313,7 +320,7 @@ class _Resolver:
         if self._everyone and any(fold(group) == self._everyone for group in desired.remove):
             return "everyone_cannot_be_removed", "Every account belongs to the group Everyone; it cannot be removed."
         if directory.groups is not None:
-            for group in (*desired.add, *desired.remove):
+            for group in (*(each for each in desired.add if not self._is_everyone(each)), *desired.remove):
                 key = fold(group)
                 if directory.group_with_id(group) is None and key not in self._stand_ins and key not in self._new:
                     change = f" ({precondition.description})" if precondition.description else ""
@@ -418,8 +425,11 @@ def _differing_groups(
     if present is None:
         yield "the server does not say which groups it is in"
         return
-    everyone = fold(directory.everyone_id)
-    were, are = ({fold(group): group for group in groups if fold(group) != everyone} for groups in (before, present))
+    everyone, listed = fold(directory.everyone_id), directory.groups is not None
+    were, are = (
+        {fold(group): group for group in groups if not (listed and may_be_everyone(group, everyone, directory))}
+        for groups in (before, present)
+    )
     lacking = () if partial else [were[key] for key in were if key not in are]
     yield from (f"in {directory.group_name(group)}: expected yes, found no" for group in lacking)
     joined = [are[key] for key in are if key not in were]

@@ -256,6 +256,32 @@ def test_nobody_is_taken_out_of_everyone() -> None:
     assert row_error.code == "everyone_cannot_be_removed"
 
 
+def test_an_undo_of_an_exact_list_lets_everyone_be_also_where_the_list_of_groups_lacks_it() -> None:
+    """A run lets it be then, since it may be Everyone: so the undo has nothing to put back."""
+    before, groups = account(groups=("g-fin",)), GROUPS[1:]
+    there = Directory("org", [before], groups)
+    desired = DesiredState(before.id, before.name, (None,), (), (), ("g-TRA",), (2,))
+    change = diff(desired, before, there)
+    assert change.remove == ("g-fin",)
+    left = put(before, change)
+    assert EVERYONE_ID in (left.group_ids or ())
+    back = inverse(RunItem(0, desired, before, "", UPDATED, intended=True))
+    known = Directory("org", [left], groups)
+    found = resolve_preconditions([back], known, PreconditionRules("as it was left"))
+    assert found.row_errors == ()
+    (undo,) = build_plan(found, known).changes
+    assert plain((put(left, undo),)) == plain((before,))
+
+
+def test_a_group_to_put_back_that_was_deleted_is_gone_also_where_the_list_of_groups_lacks_everyone() -> None:
+    before = account(groups=("g-fin",))
+    desired = DesiredState(before.id, before.name, (None,), (), (), (), (2,))
+    back = inverse(RunItem(0, desired, before, "", UPDATED, intended=True))
+    known = Directory("org", [account(groups=())], GROUPS[2:])
+    (row_error,) = resolve_preconditions([back], known, PreconditionRules("as it was left")).row_errors
+    assert (row_error.code, "g-fin" in row_error.message) == ("group_gone", True)
+
+
 def test_nothing_is_done_unseen_where_a_state_is_expected() -> None:
     back = inverse(item(WISH, account()))
     with pytest.raises(PermissionDeniedError, match=r"PM\.RobotAccount\.Read"):

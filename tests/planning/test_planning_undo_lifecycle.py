@@ -378,3 +378,23 @@ def test_where_it_is_not_known_which_accounts_exist_none_is_created_or_deleted()
         (row_error,) = resolve_preconditions([inverse(item)], unsure, EVERYTHING).row_errors
         assert row_error.code == "unknown_account"
         assert "list changed" in row_error.message
+
+
+def test_creations_and_deletions_are_undone_also_where_the_list_of_groups_lacks_everyone() -> None:
+    groups, bystander = GROUPS[1:], account("a-by", "Bystander", groups=())
+    made = account("a-new", "Newcomer", "New", groups=("g-fin",))
+    created = DesiredState(made.id, made.name, made.values, ("g-fin",), (), None, (2,), Action.CREATE)
+    gone = account("a-old", "Gone", "Old", groups=("g-fin",))
+    deleted = DesiredState(gone.id, gone.name, NOTHING, (), (), None, (3,), Action.DELETE)
+    items = [
+        RunItem(0, created, None, "", Outcome(Status.CREATED), intended=True),
+        RunItem(1, deleted, gone, "", Outcome(Status.DELETED), intended=True),
+    ]
+    now = Directory("org", [bystander, made], groups)
+    found = resolve_preconditions([inverse(item) for item in items], now, EVERYTHING)
+    assert found.row_errors == ()
+    assert [(each.name, each.action) for each in found.desired_states] == [
+        ("Newcomer", Action.DELETE),
+        ("Gone", Action.CREATE),
+    ]
+    assert found.desired_states[1].add == ("g-fin",)
