@@ -168,6 +168,13 @@ def test_the_hash_does_not_cover_a_name_that_the_change_leaves_as_it_is() -> Non
     assert plan_hash(preview(one), OPTIONS) == plan_hash(preview(other), OPTIONS)
 
 
+def test_groups_that_an_account_leaves_count_in_any_order_and_case() -> None:
+    """Those of an exact list are in the order of the server's answer, which may be another each time."""
+    one, other = change(1, remove=("g3", "g1")), change(1, remove=("G1", "g3"))
+    assert plan_hash(preview(one), OPTIONS) == plan_hash(preview(other), OPTIONS)
+    assert sent_of(one, BASE.plan) == sent_of(other, BASE.plan)
+
+
 def test_a_trial_has_one_hash_whether_it_is_cut_before_or_after() -> None:
     plan, trial = BASE.plan, replace(OPTIONS, first=1)
     cut = replace(plan, changes=plan.changes[:1], changing=plan.changing[:1], skipped=plan.changing[1:])

@@ -14,7 +14,7 @@ from bulkid.resources import current
 from bulkid.runs.options import Preview, RunOptions
 from bulkid.text import fold
 
-FORMAT: Final = "bulkid plan hash 2"
+FORMAT: Final = "bulkid plan hash 3"
 """Part of the hashed text. Change it with the serialisation."""
 
 _Names: TypeAlias = Mapping[str, tuple[str, str]]
@@ -47,7 +47,8 @@ def sent_of(change: Change, plan: Plan) -> tuple[object, ...]:
 def _sent(change: Change, names: _Names) -> tuple[object, ...]:
     changed = {field.key: (before, after) for field, before, after in changed_fields(change)}
     add = _with_names(change.add, names)
-    sent = (change.account_id, *map(changed.get, current().keys), add, change.remove)
+    remove = tuple(sorted(map(fold, change.remove)))  # those of an exact list are in the order of the server's answer
+    sent = (change.account_id, *map(changed.get, current().keys), add, remove)
     if change.action is Action.UPDATE:
         return sent
     return (change.action.value, change.name, _whole(change.before), *sent)
