@@ -27,6 +27,7 @@ class Constraints:
     may_write_groups: bool | None  # whether the token says that it may read and change groups; None: it does not say
     read_back: bool  # whether accounts can be read back; a group PUT's answer confirms nothing about one account
     accounts: int  # how many accounts reading back may have to go through
+    looked_up: int = 0  # how many of these it has to look up one by one
     refusing: Mapping[str, str] = field(default_factory=dict)  # by folded id: refuse every PUT
 
 
@@ -148,7 +149,8 @@ def _refusing_groups_note(changes: Sequence[Change], constraints: Constraints) -
 def _saves_half(fewest: Strategy, constraints: Constraints) -> bool:
     """Whether group PUTs save half, counting what one PUT per account does not need: reading back, and the names."""
     carried = fewest.account_puts - len(fewest.cover.by_account)
-    reading = 1 + min(-(-constraints.accounts // _PAGE), carried)
+    pages = -(-(constraints.accounts - constraints.looked_up) // _PAGE)
+    reading = 1 + min(pages + constraints.looked_up, carried)
     return 2 * fewest.cover.puts <= fewest.account_puts and fewest.cover.puts + reading < fewest.account_puts
 
 

@@ -15,7 +15,7 @@ from bulkid.planning.plan import Plan, build_plan, limit_changes
 from bulkid.planning.strategy import Constraints, Strategy, choose_strategy, minimum_seconds, without_carried
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import Connection
-from bulkid.runs.execution.directory_reader import ForbiddenError, count_accounts, read_directory
+from bulkid.runs.execution.directory_reader import PAGE_SIZE, ForbiddenError, count_accounts, read_directory
 from bulkid.runs.inputs.run_input import Rows
 from bulkid.runs.options import Preview, RunOptions
 from bulkid.sheet import SheetInfo
@@ -168,6 +168,7 @@ async def strategy_for(
         may_write_groups=False if known.read_groups is False else known.write_groups,
         read_back=accounts is not None,
         accounts=len(accounts or ()),
+        looked_up=max(0, len(accounts) - PAGE_SIZE) if accounts and len(accounts) < (directory.total or 0) else 0,
         refusing=refusing,
     )
     new_groups = frozenset(fold(group.id) for group in directory.groups or () if group.type == NEW_GROUP)
