@@ -267,6 +267,45 @@ def test_a_file_whose_changes_fail_is_archived_beside_what_is_to_be_mended(inbox
     assert "robot-0002" in retry.read_text(encoding="utf-8-sig")
 
 
+def test_files_whose_reports_would_have_one_name_keep_their_own(inbox: Inbox) -> None:
+    inbox.sheet("robots.csv", "A", rows=1, age_s=50)
+    inbox.sheet("robots.txt", "B", rows=1, age_s=40)
+    drop(inbox.folder, "bad.csv", "nothing,known\n1,2\n", age_s=30)
+    drop(inbox.folder, "bad.txt", "unknown,too\n1,2\n", age_s=20)
+
+    async def work(server: Sandbox) -> None:
+        await inbox.work(server)
+
+    served(work)
+    archive, failed = inbox.folder / "archive", inbox.folder / "failed"
+    assert sorted(path.name[11:] for path in archive.iterdir()) == [
+        "robots-2.report.csv",
+        "robots-2.txt",
+        "robots.csv",
+        "robots.report.csv",
+    ]
+    for end, name in (("robots", "A 1"), ("robots-2", "B 1")):
+        (report,) = archive.glob(f"*_{end}.report.csv")
+        assert name in report.read_text(encoding="utf-8-sig")
+    assert {path.name[11:] for path in failed.glob("*.error.txt")} == {"bad.error.txt", "bad-2.error.txt"}
+
+
+def test_a_sheet_in_the_archive_is_not_replaced_by_the_report_of_another(inbox: Inbox) -> None:
+    inbox.sheet("robots.retry.csv", "A", rows=1, age_s=50)
+    mended = (inbox.folder / "robots.retry.csv").read_bytes()
+    inbox.sheet("robots.csv", "B", rows=3, age_s=40)
+
+    async def work(server: Sandbox) -> None:
+        await inbox.work(server)
+
+    served(work, poisoned=("robot-0002",))
+    archive = inbox.folder / "archive"
+    (kept,) = archive.glob("*_robots.retry.csv")
+    (retry,) = archive.glob("*_robots-2.retry.csv")
+    assert kept.read_bytes() == mended
+    assert "robot-0002" in retry.read_text(encoding="utf-8-sig")
+
+
 def test_too_many_failures_stop_the_job_and_the_next_start_goes_on(inbox: Inbox) -> None:
     inbox.sheet("a.csv", "A", rows=9, age_s=50)
     inbox.sheet("b.csv", "B", age_s=10)

@@ -16,7 +16,7 @@ from bulkid.journal.claimed_files import ClaimedFiles
 from bulkid.journal.names import new_run_id, read_name, stored_name
 from bulkid.journal.store import open_journal
 from bulkid.runs.jobs import drop_folder, drop_folder_job
-from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, write_report_beside
+from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, report_files, write_report_beside
 from bulkid.sandbox.server import Sandbox
 from bulkid.sheet import SheetOptions, open_sheet
 from tests.support.drop_folders import Inbox, drop, names, served
@@ -157,7 +157,7 @@ def test_a_link_in_the_place_of_what_is_written_is_replaced_and_not_followed(tmp
     target.parent.mkdir()
     for name in ("2026-01-31_a.error.txt", ".2026-01-31_a.error.txt.tmp"):
         (target.parent / name).symlink_to(victim)
-    write_report_beside(target, None, "what went wrong")
+    write_report_beside(target, report_files(None, "what went wrong"))
     assert victim.read_text() == "keep me"
     assert not (target.parent / "2026-01-31_a.error.txt").is_symlink()
     assert (target.parent / "2026-01-31_a.error.txt").read_text() == "what went wrong\n"
@@ -171,8 +171,8 @@ def test_reports_beside_a_file_are_readable_by_their_owner_alone(tmp_path: Path)
         drop(report, name, "roby,Robbie")
     umask = os.umask(0)
     try:
-        write_report_beside(tmp_path / "a.csv", report, "")
-        write_report_beside(tmp_path / "b.csv", None, "what went wrong")
+        write_report_beside(tmp_path / "a.csv", report_files(report, ""))
+        write_report_beside(tmp_path / "b.csv", report_files(None, "what went wrong"))
     finally:
         os.umask(umask)
     for name in ("a.report.csv", "a.retry.csv", "b.error.txt"):
@@ -187,7 +187,7 @@ def test_a_temporary_name_that_is_taken_is_an_error_and_nothing_is_overwritten(
     monkeypatch.setattr(drop_folder.secrets, "token_hex", lambda _: "guessed")
     (tmp_path / ".guessed.tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
-        write_report_beside(tmp_path / "a.csv", None, "message")
+        write_report_beside(tmp_path / "a.csv", report_files(None, "message"))
     assert victim.read_text() == "keep me"
 
 

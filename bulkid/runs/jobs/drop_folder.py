@@ -9,12 +9,13 @@ import re
 import secrets
 import stat
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from itertools import chain, count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ SETTLE_S = 10.0
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
 _OFFICE_LOCK = "~$"
+_ERROR = "error.txt"
 _LONGEST_NAME, _LONGEST_SUFFIX = 180, 20  # bytes; file systems take 255, and a date or a number is added
 _DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{at}" for port in ("com", "lpt") for at in range(10))})
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -117,6 +119,31 @@ class DropFolder:
         """A path below the folder that is not taken: ``archive/robots.xlsx``, else ``archive/robots-2.xlsx`` ..."""
         target = self.real / subfolder / name
         return f"{subfolder}/{(next_free(target) if os.path.lexists(target) else target).name}"
+
+    def free_name_with(self, beside: Mapping[str, bytes], subfolder: str, name: str) -> str:
+        """The same for a file and its report: other files have neither its name nor one of a report beside it.
+
+        ``robots.csv`` and ``robots.xlsx`` would have one report, and ``robots.retry.csv`` may be a sheet itself.
+        """
+        first = self.real / subfolder / name
+        numbered = (first.with_name(f"{first.stem}-{number}{first.suffix}") for number in count(2))
+        return f"{subfolder}/{next(path for path in chain((first,), numbered) if _is_free(path, beside)).name}"
+
+
+def _is_free(target: Path, beside: Mapping[str, bytes]) -> bool:
+    """Whether a file and its report can get their names; the report may be there, from a process that was killed."""
+    if os.path.lexists(target):
+        return False
+    places = {name: _beside(target, name) for name in _report_names()}
+    return all(_holds(place, beside.get(name)) for name, place in places.items() if os.path.lexists(place))
+
+
+def _holds(path: Path, content: bytes | None) -> bool:
+    try:
+        with open_regular(path) as file:
+            return content is not None and file.read(len(content) + 1) == content
+    except OSError:
+        return False
 
 
 def _hidden(entry: "os.DirEntry[str]") -> bool:
@@ -203,19 +230,34 @@ def dated(name: str, day: date, mark: str = "") -> str:
     return f"{day.isoformat()}_{stem}{mark}{suffix}"
 
 
-def write_report_beside(target: Path, report: Path | None, message: str) -> None:
-    """Write a file's report, or why there is none, beside the place that the file goes to.
+def report_files(report: Path | None, message: str) -> dict[str, bytes]:
+    """What is put beside a file, by the end of its name: its report, or why there is none.
+
+    Raises:
+        OSError: The report cannot be read.
+    """
+    found = {}
+    if report is not None:
+        found = {name: (report / name).read_bytes() for name in _report_names() if (report / name).is_file()}
+    return found or ({_ERROR: f"{printable(message)}\n".encode()} if message else {})
+
+
+def write_report_beside(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files of a report beside the place that their file goes to.
 
     Raises:
         OSError: The folder or the disk does not take them.
     """
-    found = False
-    for name in [entry.file_name for entry in FORMATS.values() if entry.always]:
-        if report is not None and (report / name).is_file():
-            _write(target.with_name(f"{target.stem}.{name}"), (report / name).read_bytes())
-            found = True
-    if message and not found:
-        _write(target.with_name(f"{target.stem}.error.txt"), f"{printable(message)}\n".encode())
+    for name, content in files.items():
+        _write(_beside(target, name), content)
+
+
+def _report_names() -> list[str]:
+    return [*(entry.file_name for entry in FORMATS.values() if entry.always), _ERROR]
+
+
+def _beside(target: Path, name: str) -> Path:
+    return target.with_name(f"{target.stem}.{name}")
 
 
 def _write(path: Path, content: bytes) -> None:

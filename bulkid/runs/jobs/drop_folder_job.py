@@ -40,6 +40,7 @@ from bulkid.runs.jobs.drop_folder import (
     is_there,
     move,
     plain_name,
+    report_files,
     scan,
     write_report_beside,
 )
@@ -250,11 +251,14 @@ class _FolderJob:
 
     async def _close(self, file: ClaimedFile, destination: str, message: str = "") -> None:
         """Put a file away beside its report: first write the report, then journal the target, then move the file."""
-        target = self.drop.free_name(destination, self._dated(plain_name(file.name)))
+        name = self._dated(plain_name(file.name))
         record = await in_thread(self.journal.get_run, file.run_id)
         report = Path(record.report_dir) if record is not None and record.report_dir else None
+        target = self.drop.free_name(destination, name)
         try:
-            await in_thread(write_report_beside, self.drop.real / target, report, message)
+            files = await in_thread(report_files, report, message)
+            target = await in_thread(self.drop.free_name_with, files, destination, name)
+            await in_thread(write_report_beside, self.drop.real / target, files)
         except OSError as error:  # the report itself is where all reports are
             self._note(f"The report could not be put beside {target}: {error.strerror or error}.")
         await in_thread(self.claims.begin_closing, file, target)
