@@ -82,6 +82,7 @@ class RowParser:
     def __init__(self, info: SheetInfo) -> None:
         self._headers = info.headers
         self._width = len(info.headers)
+        self._spreadsheet = info.spreadsheet
         self._used = tuple(index for index, name in enumerate(info.fields) if name)
         at = {name: index for index, name in enumerate(info.fields) if name}
         resource = current()
@@ -237,10 +238,10 @@ class RowParser:
         surplus = [index for index in range(self._width, len(fitted)) if trim(fitted[index])]
         if not surplus:
             return fitted[: self._width]
-        message = (
-            f"The row has {surplus[-1] + 1} cells, but the header only {self._width}: put a cell that holds the "
-            "delimiter in double quotes, or remove what is too much."
-        )
+        advice = "put a cell that holds the delimiter in double quotes, or remove what is too much."
+        if self._spreadsheet:
+            advice = "give each column that holds something a header, or empty the cells that are too many."
+        message = f"The row has {surplus[-1] + 1} cells, but the header only {self._width}: {advice}"
         found.append((surplus[0], Problem("surplus_cells", message)))
         return fitted[: surplus[-1] + 1]
 

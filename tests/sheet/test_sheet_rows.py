@@ -1,6 +1,7 @@
 """Rows: what one asks for, or everything that is wrong with it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -198,6 +199,12 @@ def test_a_surplus_cell_is_a_row_error_and_is_kept() -> None:
     assert [(row_error.code, row_error.value) for row_error in parsed.row_errors] == [("surplus_cells", "too much")]
     assert "11 cells" in parsed.row_errors[0].message
     assert parsed.cells == (*cells(name="r"), "", "too much")
+
+
+@pytest.mark.parametrize(("kind", "advice"), [("csv", "in double quotes"), ("xlsx", "a header"), ("ods", "a header")])
+def test_what_to_do_with_a_surplus_cell_depends_on_the_kind_of_sheet(kind: str, advice: str) -> None:
+    parsed = RowParser(replace(INFO, kind=kind)).parse(2, [*cells(name="r"), "a note"])
+    assert advice in parsed.row_errors[0].message
 
 
 def test_a_repeated_header_is_reported_as_such() -> None:
