@@ -173,6 +173,40 @@ def test_outside_of_the_window_nothing_is_begun_and_it_is_said_when_it_opens() -
     run(main)
 
 
+def test_a_computer_that_sleeps_through_the_window_that_it_waits_for_begins_nothing() -> None:
+    async def main() -> None:
+        clock, hooks = FakeClock(), Notes()
+
+        async def sleep_for_a_day() -> None:
+            await clock.sleep(30)
+            clock.set_wall(8 * 3600.0)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sleep_for_a_day)
+            async with within_schedule(
+                Schedule(window=parse_window("22:20-05:00 UTC")), context(clock, hooks)
+            ) as may_work:
+                assert not may_work
+        assert "Waiting for the window" in hooks.notes[0]
+        assert "nothing is begun" in hooks.notes[1]
+        assert "2023-11-15T22:20:00Z" in hooks.notes[1]
+
+    run(main)
+
+
+def test_the_opening_is_said_in_the_time_zone_of_the_window() -> None:
+    async def main() -> None:
+        hooks = Notes()
+        window = parse_window("03:00-05:00 Asia/Tokyo")
+        async with within_schedule(
+            Schedule(window=window, zone=ZoneInfo("America/Lima")), context(FakeClock(), hooks)
+        ) as may_work:
+            assert not may_work
+        assert "It opens at 2023-11-16 03:00 (2023-11-15T18:00:00Z)." in hooks.notes[0]
+
+    run(main)
+
+
 def test_a_stop_ends_the_wait_for_the_window() -> None:
     async def main() -> None:
         clock, stop = FakeClock(), Stop()

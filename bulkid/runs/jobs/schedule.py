@@ -165,9 +165,10 @@ async def within_schedule(schedule: Schedule, context: Context) -> AsyncIterator
         InterruptedRunError: A stop was requested while the window was waited for.
     """
     clock = context.clock
-    opens_at = schedule.opens_at(clock.now())
-    if opens_at is not None:
-        shown = f"{wall_clock(opens_at, schedule.zone):%Y-%m-%d %H:%M} ({iso_utc(opens_at)})"
+    zone = (schedule.window and schedule.window.zone) or schedule.zone
+    # Asked again after a wait: a computer that slept meanwhile may have missed the whole window.
+    while (opens_at := schedule.opens_at(clock.now())) is not None:
+        shown = f"{wall_clock(opens_at, zone):%Y-%m-%d %H:%M} ({iso_utc(opens_at)})"
         if opens_at - clock.now() > WAIT_FOR_WINDOW_S:
             context.hooks.note(f"Outside of the window: nothing is begun. It opens at {shown}.")
             yield False
