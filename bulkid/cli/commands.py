@@ -194,13 +194,14 @@ def _result_lines(result: "library.Pruned", *, dry: bool) -> list[str]:
 
 def report(text: str, settings: Settings) -> int:
     """Write a run's report again."""
-    result = library.report(
-        text,
-        state_dir=settings.state_dir,
-        database_url=database_url_of(settings),
-        report_dir=settings.report_dir if settings.is_given("report_dir") else None,
-        formats=settings.formats,
-    )
+    with errors_as_json("report", wanted=settings.json):
+        result = library.report(
+            text,
+            state_dir=settings.state_dir,
+            database_url=database_url_of(settings),
+            report_dir=settings.report_dir if settings.is_given("report_dir") else None,
+            formats=settings.formats,
+        )
     err = render.console(stderr=True)
     render.print_notes(err, result.notes)
     if settings.json:

@@ -44,7 +44,8 @@ def run_plan(path: str, settings: Settings, *, show_all: bool = False) -> int:
 
 def undo(text: str, settings: Settings, *, recreate: bool = False, show_all: bool = False) -> int:
     """Put back what a run changed; with ``recreate`` create the accounts again that it deleted."""
-    record = library.find_run(text, settings.state_dir, database_url_of(settings))
+    with errors_as_json("undo", wanted=settings.json):
+        record = library.find_run(text, settings.state_dir, database_url_of(settings))
     if not settings.yes and not is_interactive():
         options = " --recreate" * recreate
         raise _no_terminal(f"Undo it without being asked: bulkid undo {text}{options} --yes")
@@ -56,7 +57,10 @@ def resume(
     text: str, settings: Settings, *, yes: bool, yes_really: bool, skip_invalid: bool, show_all: bool = False
 ) -> int:
     """Finish an interrupted run."""
-    record = library.find_resumable_run(text, settings.state_dir, database_url_of(settings), skip_invalid=skip_invalid)
+    with errors_as_json("resume", wanted=settings.json):
+        record = library.find_resumable_run(
+            text, settings.state_dir, database_url_of(settings), skip_invalid=skip_invalid
+        )
     # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
     ask = not yes and library.needs_confirmation(record, settings.state_dir, database_url_of(settings))
     if ask and not is_interactive():

@@ -7,8 +7,9 @@ from typing import BinaryIO
 
 from bulkid import runs as library
 from bulkid.cli.stdio import print_json
-from bulkid.errors import DeclinedError, LockedError, SheetError, StateError, UsageError
+from bulkid.errors import BulkidError, InterruptedRunError, SheetError, UsageError
 from bulkid.jobfile import is_job_file
+from bulkid.model import RunStatus
 from bulkid.sheet import require_file
 
 STANDARD_INPUT = "-"
@@ -46,7 +47,8 @@ def errors_as_json(command: str, *, wanted: bool) -> Iterator[None]:
     """Print the one object that ``--json`` promises also when not a row could be read; usage errors aside."""
     try:
         yield
-    except (SheetError, StateError, LockedError, DeclinedError):
-        if wanted:
-            print_json(library.nothing_summary(command))
+    except BulkidError as error:
+        if wanted and (isinstance(error, SheetError) or not isinstance(error, UsageError)):
+            stopped = isinstance(error, InterruptedRunError)
+            print_json(library.nothing_summary(command, RunStatus.INTERRUPTED if stopped else RunStatus.REFUSED))
         raise

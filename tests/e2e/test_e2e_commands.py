@@ -86,6 +86,16 @@ def test_check_names_every_bad_row_and_needs_no_network(tmp_path: Path) -> None:
     assert (summary_of(good)["status"], summary_of(good)["rows"]) == ("completed", 2)
 
 
+def test_a_state_that_cannot_be_used_is_said_in_json_too(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file", encoding="utf-8")
+    bulkid = Bulkid(tmp_path, {"BULKID_STATE_DIR": str(tmp_path / "taken"), "BULKID_SANDBOX": "1"})
+    renames(tmp_path, 1)
+    for command in (("run", "sheet.csv", "--yes"), ("resume", "--yes"), ("undo", "last", "--yes"), ("report", "last")):
+        done = bulkid(*command, "--json")
+        assert_clear(done, 2, "taken cannot be used")
+        assert summary_of(done)["status"] == "refused"
+
+
 def test_a_sheet_that_cannot_be_read_at_all_is_refused_in_json_too(tmp_path: Path) -> None:
     bulkid = Bulkid(tmp_path)
     sheet_of(tmp_path, [("name", "dispaly_name"), ("a", "b")])

@@ -64,6 +64,10 @@ def test_a_run_that_cannot_sign_in_says_how_to_continue(tmp_path: Path) -> None:
         assert re.match(r"Stopped (in|after) .+: 3 pending\.\n", stopped.stdout)
         resumed = connected_to(tmp_path, host.url)("resume", "--yes")
         assert resumed.stderr.startswith(f"Resuming {run_id}: sheet.csv, 3 rows left\n")
+        assert_clear(wrong("undo", run_id, "--yes"), 3, "refuses the credentials")
+        undone = connected_to(tmp_path, host.url)("resume", "--yes")
+        assert undone.returncode == 0
+        assert undone.stderr.partition("\n")[0].endswith(f": undo of {run_id}")  # its rows are made again
 
 
 def test_a_run_that_is_resumed_without_credentials_stays_the_one_to_resume(tmp_path: Path) -> None:

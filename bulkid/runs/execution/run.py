@@ -162,10 +162,11 @@ class Execution:
         }
 
     def _rows_left(self) -> int | None:
-        """Return how many rows a resume works on; None if not all rows have been read."""
-        if self.record.phase == "reading":
+        """Return how many rows a resume works on; None if not all rows have been read, or if they are read again."""
+        counts = self.journal.counts(self.record.run_id)
+        if self.record.phase == "reading" or not any(counts.values()):
             return None
-        pending = self.journal.counts(self.record.run_id)[Status.PENDING]
+        pending = counts[Status.PENDING]
         deferred = int(self.counters.get("left_rows") or 0)
         return pending - deferred if pending > deferred else pending
 
