@@ -18,15 +18,16 @@ from bulkid import runs
 from bulkid.errors import BulkidError, StateError, UsageError
 from bulkid.journal.queries import ChangeKind
 from bulkid.logs import log
-from bulkid.model import CHANGED, RunStatus, Status
+from bulkid.model import CHANGED, RunRecord, RunStatus, Status
 from bulkid.planning.plan import split_description
 from bulkid.report.formats import FORMATS, ReportFormat
 from bulkid.report.summary import status_label, trial_finished
-from bulkid.report.text_files import RETRY_STATUSES
+from bulkid.report.text_files import ERROR_HEADER, RETRY_STATUSES
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import outcome
-from bulkid.runs.run_records import UNDO
+from bulkid.runs.run_records import UNDO, load_options
+from bulkid.sheet.headers import header_key
 from bulkid.web.audit import note
 from bulkid.web.auth.access import RefusedError
 from bulkid.web.console import Console, console_of
@@ -36,7 +37,7 @@ from bulkid.web.plots import Plot, plot_of
 from bulkid.web.previews import UploadPreview
 from bulkid.web.request_bodies import form_of
 from bulkid.web.sse import live_state, state_from_journal
-from bulkid.web.uploads import Upload
+from bulkid.web.uploads import ReadOptions, Upload
 
 RECONNECT_MS: Final = 2000
 PREVIEW_WAIT_S: Final = 2.0  # how long a request for a preview waits before it shows that the preview is being made
@@ -320,10 +321,23 @@ async def retry(request: web.Request) -> web.StreamResponse:
     if content is None:
         raise UsageError("Every row of this run is done: there is nothing to retry.")
     authors, now = await console.authors_of(record, principal.person), console.clock.now()
-    derive = partial(console.uploads.derive, content=content, note=str(record.options.get("note") or ""))
+    kept = str(record.options.get("note") or "")
+    derive = partial(console.uploads.derive, content=content, note=kept, reading=_columns_as_read(record))
     made = await in_thread(derive, "retry", record.run_id, now, principal.person, authors)
     await note(request, "retry prepared", record.run_id)
     raise HTTPSeeOther(f"/sheets/{made.upload_id}")
+
+
+def _columns_as_read(record: RunRecord) -> ReadOptions:
+    """Read the columns of a retry as its run did: one that a user chose to ignore must not change accounts now."""
+    given = load_options(record.options).sheet
+    mapped, ignored = (set(map(header_key, names)) for names in (given.column_map, given.ignore_columns))
+    fields = dict(zip(record.sheet.get("headers", ()), record.sheet.get("fields", ()), strict=True))
+    mapped.discard(ERROR_HEADER)  # in a retry the column of this name holds the errors
+    return ReadOptions(
+        column_map={header: field for header, field in fields.items() if field and header_key(header) in mapped},
+        ignore_columns=tuple(header for header, field in fields.items() if not field and header_key(header) in ignored),
+    )
 
 
 async def undo(request: web.Request) -> web.StreamResponse:

@@ -187,14 +187,15 @@ class Uploads:
         content: bytes = b"",
         note: str = "",
         recreate: bool = False,
+        reading: ReadOptions | None = None,
     ) -> Upload:
         """Keep a plan that derives from a run: its undo or its rest, or a sheet of the rows that are not done.
 
-        ``recreate``: the undo creates the accounts again that the run deleted.
+        ``recreate``: the undo creates the accounts again that the run deleted. ``reading``: how the sheet is read.
         """
         made = replace(self.reserve(f"{kind} of {run_id}.csv", at, owner, authors), note=note, recreate=recreate)
         if kind == "retry":
-            made = replace(made, retry_of=run_id)
+            made = replace(made, retry_of=run_id, reading=reading or ReadOptions())
         else:  # the journal of the run takes the place of the file
             made = replace(made, name=f"{kind} of {run_id}", reading=ReadOptions(skip_invalid=True))
             made = replace(made, undo_of=run_id) if kind == "undo" else replace(made, rest_of=run_id)

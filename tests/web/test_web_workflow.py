@@ -193,6 +193,18 @@ async def test_rows_that_failed_are_retried_after_a_preview(tmp_path: Path) -> N
         assert "1</b> to change" in (await console.browser.preview_page(again)).text
 
 
+async def test_a_retry_reads_the_columns_as_the_run_did(console: World) -> None:
+    content = b"Login,=Shown,groups,Error\nrobot-0001,One,Finance,x\nnobody,Two,Finance,y\n"
+    path = (await console.browser.upload("accounts.csv", content)).url.removeprefix(console.browser.base)
+    chosen = {"field-0": "name", "field-1": "display_name", "field-2": "", "skip_invalid": "1", "continue": "1"}
+    await console.browser.post(path, chosen)
+    run_id = run_id_of(await console.browser.start(path))
+    await console.browser.run_ended(run_id)
+    retry = await console.browser.post(f"/runs/{run_id}/retry")
+    assert "No column names the robot account" not in retry.text
+    assert re.findall(r'<option value="(\w+)" selected', retry.text) == ["name", "display_name"], "groups is ignored"
+
+
 async def test_a_paused_run_goes_on_where_it_was(tmp_path: Path) -> None:
     async with world(tmp_path, sandbox=small_organization(latency_s=0.05), concurrency=1) as console:
         path = await console.browser.preview("accounts.csv", sheet(40))
