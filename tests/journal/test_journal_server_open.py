@@ -169,6 +169,38 @@ def test_a_report_goes_on_where_its_connection_was_cut(postgres: Place) -> None:
         assert told == list(range(2, 2502))
 
 
+def end_when_idle(journal: Journal, setting: str) -> None:
+    """Have the server end the session of the journal's only connection when it is idle."""
+    with journal.database.dialect.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        connection.exec_driver_sql(f"SET {setting} = '100ms'")
+
+
+def wait_for_the_end_of_sessions(postgres: Place) -> None:
+    others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    while shared_server().execute(f"SELECT count(*) {others}", url=postgres.url) != [(0,)]:
+        pass
+
+
+def test_a_session_that_the_server_ended_because_it_was_idle_is_replaced(postgres: Place) -> None:
+    with postgres.open() as journal:
+        begin(journal, 10)
+        for call in (lambda: journal.intend(RUN, range(10), 1.0), lambda: journal.counts(RUN)):
+            end_when_idle(journal, "idle_session_timeout")
+            wait_for_the_end_of_sessions(postgres)
+            call()
+
+
+def test_a_report_goes_on_where_the_server_ended_its_idle_transaction(postgres: Place) -> None:
+    with postgres.open() as journal:
+        begin(journal, 2500)
+        end_when_idle(journal, "idle_in_transaction_session_timeout")
+        lines = journal.report_rows(RUN)
+        told = [next(lines).row for _ in range(10)]
+        wait_for_the_end_of_sessions(postgres)
+        told += [line.row for line in lines]
+        assert told == list(range(2, 2502))
+
+
 @pytest.mark.parametrize("kept", [True, False], ids=["committed", "not committed"])
 def test_a_commit_whose_answer_is_lost_is_done_once(postgres: Place, *, kept: bool) -> None:
     """The server is asked what became of it; a run that is made twice would be an error."""

@@ -51,6 +51,9 @@ _CODES = {
     "57P01": DatabaseProblem.LOST,
     "57P02": DatabaseProblem.LOST,
     "57P03": DatabaseProblem.LOST,
+    # The server ended a session that was idle: a run that waits for the quota, a console that waits for a user.
+    "25P03": DatabaseProblem.LOST,
+    "57P05": DatabaseProblem.LOST,
 }
 
 # https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
