@@ -89,6 +89,11 @@ def quote(text: str) -> str:
     return f'"{shown}"'
 
 
+def as_argument(text: str) -> str:
+    """Write a path for a command line that a user copies: in quotes where a shell would take it apart."""
+    return f'"{text}"' if re.search(r"[\s&;()'|<>^]", text) else text
+
+
 def count_of(count: int, one: str, many: str = "") -> str:
     """Write a count with its noun: ``1 group``, ``3 groups``, ``1,200 groups``."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -29,11 +29,11 @@ from bulkid.cli.sources import errors_as_json, open_source, require_source
 from bulkid.cli.stdio import print_json
 from bulkid.cli.terminal import use_logs
 from bulkid.config.resolve import parse_age, unknown_variables
-from bulkid.config.settings import Settings
+from bulkid.config.settings import Settings, setting
 from bulkid.engine.signals import Stop
 from bulkid.errors import EXIT_CHANGES, EXIT_OK, EXIT_USAGE, UsageError
 from bulkid.model import Action
-from bulkid.text import count_of
+from bulkid.text import as_argument, count_of
 
 if TYPE_CHECKING:
     from bulkid.sandbox.options import SandboxOptions
@@ -126,8 +126,15 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
         )
     written = library.save_plan(preview, path, sandbox=settings.sandbox)
     if not settings.quiet:
-        then = "" if is_document else f" Apply it: bulkid run --plan {written}"
+        then = "" if is_document else f" Apply it: bulkid run --plan {as_argument(str(written))}{_repeated(settings)}"
         render.print_notes(render.console(stderr=True), [f"The plan is in {written}.{then}"])
+
+
+def _repeated(settings: Settings) -> str:
+    """The switches without which the plan would be refused, where neither the environment nor bulkid.toml has them."""
+    needed = [setting(name) for name in ("sandbox", "allow_delete") if getattr(settings, name)]
+    here = [entry for entry in needed if settings.sources.get(entry.name, "").startswith(("option", "job file"))]
+    return "".join(f" {entry.option}" for entry in here)
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:

@@ -16,6 +16,7 @@ from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
 from bulkid.config.settings import Settings
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
+from bulkid.text import as_argument
 
 
 def run(source: str, settings: Settings, *, show_all: bool = False) -> int:
@@ -38,7 +39,7 @@ def run_plan(path: str, settings: Settings, *, show_all: bool = False) -> int:
     if not settings.yes and not is_interactive():
         with errors_as_json("run", wanted=settings.json):
             library.require_plan_file(Path(path))
-        raise _no_terminal(f"Apply it without being asked: bulkid run --plan {path} --yes")
+        raise _no_terminal(f"Apply it without being asked: bulkid run --plan {as_argument(path)} --yes")
     return _run(partial(library.run_plan, Path(path)), settings, show_all=show_all)
 
 

@@ -1,6 +1,7 @@
 """``plan --out`` and ``run --plan``: one person plans, another applies, and nothing but what was planned is done."""
 
 import json
+import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -318,3 +319,16 @@ def test_a_plan_file_of_an_older_version_is_applied(tmp_path: Path) -> None:
     assert json.loads(older.read_bytes())["version"] == 1
     done = Bulkid(tmp_path)("run", "--plan", str(older), "--sandbox", "--yes", "--json")
     assert (done.returncode, summary_of(done)["updated"]) == (0, 6), all_text(done)
+
+
+def test_the_note_about_a_plan_names_a_command_that_applies_it(tmp_path: Path) -> None:
+    renames(tmp_path, 1)
+    (tmp_path / "of may").mkdir()
+    bulkid = Bulkid(tmp_path)
+    planned = bulkid("plan", "sheet.csv", "--sandbox", "--allow-delete", "--out", "of may/plan.json")
+    command = planned.stderr.strip().partition("Apply it: ")[2]
+    assert command == 'bulkid run --plan "of may/plan.json" --sandbox --allow-delete'
+    _, *arguments = shlex.split(command)
+    assert bulkid(*arguments, "--yes").returncode == 0
+    from_environment = Bulkid(tmp_path, {"BULKID_SANDBOX": "1"})("plan", "sheet.csv", "--out", "plan.json")
+    assert from_environment.stderr.endswith("Apply it: bulkid run --plan plan.json\n")
