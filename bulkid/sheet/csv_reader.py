@@ -82,12 +82,14 @@ def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Generat
     """Read all records in their order, blank ones too, so that counting them gives row numbers.
 
     A chunk has at most ``size`` records. They are padded to one width; a record with more cells than all before makes
-    the width grow for the rest. Nothing else may read the stream until the iterator is closed.
+    the width grow for the rest. From the second time on it doubles at least, since each time the text is read from its
+    start. Nothing else may read the stream until the iterator is closed.
 
     Raises:
         SheetError: A quote is never closed, or a record has more cells than any spreadsheet.
     """
     width = form.fields
+    least = 0  # the width to grow to at least
     done = 0
     while True:
         try:
@@ -96,10 +98,12 @@ def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Generat
                     done += len(chunk)
                     yield chunk
         except _TooNarrowError as error:
-            record, width = error.args
-            if width > MAX_COLUMNS:
+            record, cells = error.args
+            width = max(cells, least)
+            least = min(2 * width, MAX_COLUMNS)
+            if cells > MAX_COLUMNS:
                 raise SheetError(
-                    f"{source}: line {record} has {width} cells.",
+                    f"{source}: line {record} has {cells} cells.",
                     hint="Look for a missing double quote there, or give the right --delimiter.",
                 ) from None
         else:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from typing import BinaryIO
 
 import pytest
 from hypothesis import example, given, settings
@@ -9,10 +10,10 @@ from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
 from bulkid.model import SheetRow
-from bulkid.sheet import Sheet, SheetOptions, open_sheet
+from bulkid.sheet import Sheet, SheetOptions, csv_reader, open_sheet
 from bulkid.sheet.csv_reader import records
 from bulkid.sheet.formula_escape import escape_formula
-from bulkid.sheet.text_format import TextForm
+from bulkid.sheet.text_format import TextForm, open_text
 
 
 def read(
@@ -61,6 +62,28 @@ def test_records_are_those_of_the_csv_module_whatever_the_chunks_and_the_width(
     else:
         expected = [bare(cells) for cells in csv.reader(io.StringIO(text, newline=""))]
     assert found == expected
+
+
+def test_a_text_whose_records_grow_longer_and_longer_is_not_read_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings: list[TextForm] = []
+
+    def opened(stream: BinaryIO, form: TextForm) -> io.TextIOWrapper:
+        readings.append(form)
+        return open_text(stream, form)
+
+    monkeypatch.setattr(csv_reader, "open_text", opened)
+    expected = [tuple("x" * length) for length in range(1, 201)]
+    text = "".join(",".join(cells) + "\n" for cells in expected)
+    form = TextForm("utf-8-sig", ",", sep_line=False, fields=1, notes=())
+    found = [bare(cells) for chunk in records(io.BytesIO(text.encode()), "s", form, 7) for cells in chunk]
+    assert found == expected
+    assert len(readings) < 12
+
+
+def test_a_record_longer_than_any_spreadsheet_is_refused_with_its_cells() -> None:
+    text = "name\n" + "r\n" * 40 + "r,,\nr,,,,,\nr" + "," * csv_reader.MAX_COLUMNS
+    assert f"line 44 has {csv_reader.MAX_COLUMNS + 1} cells" in refused(text)
+    assert read(text[:-1])[1][-1].cells == ("r",)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10])
