@@ -238,6 +238,12 @@ class Reply(NamedTuple):
     error: str = ""  # readable words, no secrets
     credential: int = 0  # which access token the request carried: a later one has a higher number; 0: not said
     allowance: Allowance | None = None  # for the request's method, when the server said so
+    for_token: bool = False  # what came back for the token that the request needs: the request itself did not leave
+
+    @property
+    def left(self) -> bool:
+        """Whether the request left, so that the server may have counted it."""
+        return self.kind is not ReplyKind.NO_CONNECTION and not self.for_token
 
     @property
     def reason(self) -> str:

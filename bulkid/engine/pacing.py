@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from bulkid.clock import Clock
 from bulkid.engine.signals import Wakeup
 from bulkid.logs import log
-from bulkid.model import Reply, ReplyKind
+from bulkid.model import Reply
 
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
@@ -85,7 +85,7 @@ class ServerPacing:
             return  # as nearly always
         window = self._window(method)
         if allowance is None:
-            if window is not None and (reply is None or reply.kind is not ReplyKind.NO_CONNECTION):
+            if window is not None and (reply is None or reply.left):
                 window.left -= 1  # the server may have counted it
         elif (reset_s := bounded_reset(allowance.reset_s)) > 0:
             left, until = max(0, allowance.remaining), self._clock.monotonic() + reset_s + _MARGIN_S

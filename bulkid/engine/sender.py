@@ -270,7 +270,7 @@ class Sender:
                 self.breaker.response_received(ticket, None)
                 stats.count_answer(method, None)
                 self._reply_received.set()
-        left = reply.kind is not ReplyKind.NO_CONNECTION
+        left = reply.left
         if permit.method_quota is not None:
             self.quota.release(permit, answered=left)
         if not left:

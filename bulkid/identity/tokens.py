@@ -288,7 +288,9 @@ class ApplicationTokens(TokenSource):
         kind = ReplyKind.THROTTLED if reply.kind is ReplyKind.THROTTLED else ReplyKind.NO_CONNECTION
         is_away = reply.kind is ReplyKind.NO_CONNECTION  # which is the server's trouble, not the token's
         reason = reply.error if is_away else f"No access token at present: {reply.error}"
-        self._temporary_failure = Reply(kind, reply.status, None, reply.retry_after, reply.error_code, reason)
+        self._temporary_failure = Reply(
+            kind, reply.status, None, reply.retry_after, reply.error_code, reason, for_token=True
+        )
         return self._temporary_failure
 
     def _explain_refusal(self, reply: Reply) -> NoReturn:

@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.signals import Stop
 from bulkid.errors import BulkidError
-from bulkid.model import Reply, ReplyKind, Request
+from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import LOST, NO_CONNECTION, NOT_JSON, OK, Server, get, make_engine, puts, settle
 from tests.support.examples import examples
 from tests.support.fake_clock import FakeClock, run
 
 REPLIES = (
     *(OK, LOST, NO_CONNECTION, NOT_JSON, Reply(ReplyKind.OK, 204), Reply(ReplyKind.THROTTLED, 429)),
+    Reply(ReplyKind.THROTTLED, 429, for_token=True),
     *(Reply(ReplyKind.UNAVAILABLE, 503), Reply(ReplyKind.SERVER_ERROR, 500), Reply(ReplyKind.REFUSED, 404)),
 )
 
@@ -33,7 +34,7 @@ def test_every_request_that_left_is_in_one_class(replies: list[Reply], count: in
 
     def answer(request: Request) -> Reply:
         reply = next(told, OK)
-        if reply.kind is not ReplyKind.NO_CONNECTION:
+        if reply.kind is not ReplyKind.NO_CONNECTION and not reply.for_token:
             seen[request.method, class_of(reply)] += 1
         return reply
 
@@ -67,6 +68,19 @@ def test_the_classes_are_those_that_the_server_answered() -> None:
         return engine.stats.answers()
 
     assert run(work) == {"GET": {"2xx": 1}, "PUT": {"2xx": 4, "4xx": 1, "5xx": 1, "none": 1}}
+
+
+def test_a_request_whose_token_the_server_would_not_issue_takes_no_slot_of_the_quota() -> None:
+    clock = FakeClock()
+    told = iter([Reply(ReplyKind.THROTTLED, 429, for_token=True)] * 5)
+
+    async def work() -> dict[str, dict[str, int]]:
+        server = Server(clock, answer=lambda _: next(told, OK))
+        engine = make_engine(clock, server.send, rules=[QuotaRule("PUT", 3, 86_400.0)])
+        await settle(engine, puts(3))
+        return engine.stats.answers()
+
+    assert run(work) == {"PUT": {"2xx": 3}}
 
 
 def test_a_request_that_is_cancelled_on_its_way_has_no_answer() -> None:
