@@ -182,14 +182,28 @@ def _new_hash(name: str) -> str:
     """Ask for a new password twice, or read one line where standard input is no terminal; return its hash."""
     from bulkid.web.auth.passwords import hash_password, require_good_password
 
-    if not sys.stdin.isatty():
-        password = sys.stdin.readline().rstrip("\r\n")
-    else:
-        password = getpass.getpass(f"New password for {name}: ")
-        if password != getpass.getpass("The same again: "):
-            raise UsageError("The two passwords differ: nothing was changed.", hint="Try again.")
+    try:
+        password = _read_password(name)
+        password.encode()  # bytes that are no text may have been taken as half characters
+    except EOFError:  # Ctrl+D, which leaves the cursor behind the prompt
+        sys.stderr.write("\n")
+        raise UsageError("No password was given: nothing was changed.") from None
+    except UnicodeError:
+        raise UsageError(
+            "The password is no text in the encoding of this terminal or pipe: nothing was changed.",
+            hint="Give it in UTF-8, or in the encoding that the locale names.",
+        ) from None
     require_good_password(password, name)
     return hash_password(password)
+
+
+def _read_password(name: str) -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass(f"New password for {name}: ")
+    if password != getpass.getpass("The same again: "):
+        raise UsageError("The two passwords differ: nothing was changed.", hint="Try again.")
+    return password
 
 
 def _record_action(store: ConsoleStore, action: str, subject: str, detail: str = "") -> None:

@@ -1,8 +1,11 @@
 """``bulkid serve`` and ``bulkid users`` as processes: the link, the end, a kill in the middle, users by terminal."""
 
+import getpass
+import io
 import json
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,6 +14,9 @@ import anyio
 import pytest
 
 from bulkid import runs
+from bulkid.cli import console
+from bulkid.config.settings import Settings
+from bulkid.errors import UsageError
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.web.console import ServeOptions
 from bulkid.web.server import tls_of
@@ -111,6 +117,35 @@ async def test_the_end_by_a_signal_settles_what_is_in_flight_and_keeps_the_run(b
         assert summary["run_id"] == run_id
         resumed = bulkid.as_process("resume", "--json")
         assert json.loads(resumed.stdout)["pending"] == 0
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_password_that_is_no_text_is_refused(bulkid: Bulkid, errors: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bulkid", "users", "add", "ada"],
+        cwd=bulkid.folder,
+        env={**bulkid.settings(), "PYTHONIOENCODING": f"utf-8:{errors}"},
+        input=b"p\xe4ssword of quokkas 4711\n",  # as a terminal or a file in latin-1 has it
+        capture_output=True,
+        timeout=LONGEST_S,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"bulkid: The password is no text in the encoding of this terminal or pipe")
+
+
+def test_the_end_of_the_input_at_the_prompt_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def end(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr(getpass, "getpass", end)
+    with pytest.raises(UsageError, match="No password was given: nothing was changed"):
+        console.add(Settings(state_dir=tmp_path), "ada", "admin")
 
 
 def test_users_are_added_listed_changed_and_removed(bulkid: Bulkid) -> None:
