@@ -301,7 +301,9 @@ class Uploads:
     def _load(self, upload_id: str) -> Upload | None:
         folder = self._folder / upload_id
         try:
-            known: dict[str, Any] = orjson.loads((folder / "upload.json").read_bytes())
+            with self._lock:  # Windows replaces no file that is open
+                content = (folder / "upload.json").read_bytes()
+            known: dict[str, Any] = orjson.loads(content)
             reading = ReadOptions(**known.pop("reading"))
             reading = replace(reading, ignore_columns=tuple(reading.ignore_columns))
             by, path = tuple(known.pop("by")), folder / known.pop("file")

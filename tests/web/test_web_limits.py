@@ -7,6 +7,7 @@ import stat
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,25 @@ def test_authors_of_an_upload_are_never_lost(tmp_path: Path) -> None:
     for name in ("otto", "olaf"):  # both say how to read the sheet that they saw, at the same time
         uploads.keep(Upload(made.upload_id, made.path, made.name, made.at, made.owner, ("ada", name)))
     assert uploads.get(made.upload_id).by == ("ada", "otto", "olaf")
+
+
+def test_the_record_of_an_upload_is_not_replaced_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows refuses to replace a file that is open: a page that is loaded would make a change of the sheet fail."""
+    uploads = Uploads(tmp_path)
+    made = put(uploads, "ada", 10)
+    read, free = Path.read_bytes, []
+
+    def write_meanwhile(path: Path) -> bytes:
+        with ThreadPoolExecutor(1) as writer:
+            free.append(writer.submit(uploads._lock.acquire, blocking=False).result())
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", write_meanwhile)
+    uploads.get(made.upload_id)
+    assert uploads.all()
+    assert free == [False, False]
 
 
 @pytest.mark.parametrize(
