@@ -215,6 +215,15 @@ def test_a_file_that_is_too_large_is_reported_of_before_it_is_sent(chromium: Any
         assert page.url.rstrip("/") == address
 
 
+def test_the_upload_works_again_when_the_user_comes_back_to_its_page(chromium: Any, tmp_path: Path) -> None:
+    """Browsers may keep the page as it was left, with the button that is busy; Safari does over plain HTTP."""
+    with _opened(chromium, tmp_path) as (page, _, _):
+        button = page.locator("form.drop button")
+        button.evaluate("each => { each.disabled = true; }")
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+        page.wait_for_selector("form.drop button:not([disabled])")
+
+
 def test_the_keyboard_alone_suffices_from_signing_in_to_signing_out(chromium: Any, tmp_path: Path) -> None:
     add_users(tmp_path, {"ada": "admin"})
     with _opened(chromium, tmp_path) as (page, _, _):

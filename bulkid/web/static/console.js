@@ -18,7 +18,7 @@ all("form[data-busy]", (form) => {
 
 // When the user comes back from another page, browsers may show the form in its busy state.
 window.addEventListener("pageshow", (event) => {
-  if (event.persisted && document.querySelector("form[data-busy]")) {
+  if (event.persisted && document.querySelector("form[data-busy], form[data-drop]")) {
     location.reload();
   }
 });
