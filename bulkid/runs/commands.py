@@ -352,7 +352,7 @@ async def resume(
         options = replace(load_options(record.options), yes_really=yes_really, approved=approved)
         if skip_invalid is not None:
             options = replace(options, skip_invalid=skip_invalid)
-        folder = prepare_folder(Path(record.report_dir).parent, record.run_id)
+        folder = _folder_again(record)
         await lock_run(stack, journal, record, context)
         # Read the record again: another process may have worked on the run until now.
         remove_leftovers(folder)
@@ -366,6 +366,18 @@ async def resume(
             with anyio.CancelScope(shield=True):
                 await in_thread(_restore_run, journal, before)
             raise
+
+
+def _folder_again(record: RunRecord) -> Path:
+    """Return the report folder of an earlier run.
+
+    Another host may lack it. The run is finished all the same: it then says that its report could not be written.
+    """
+    folder = Path(record.report_dir)
+    try:
+        return prepare_folder(folder.parent, record.run_id)
+    except UsageError:
+        return folder
 
 
 def _restore_run(journal: Journal, record: RunRecord) -> None:

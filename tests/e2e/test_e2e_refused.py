@@ -1,6 +1,7 @@
 """A run that was refused says what to do, and nobody is sent in circles by an advice to resume it."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -83,6 +84,25 @@ def test_a_run_that_is_resumed_without_credentials_stays_the_one_to_resume(tmp_p
         assert (summary["status"], summary["updated"], summary["pending"]) == ("interrupted", 1, 3)
         resumed = summary_of(bulkid("resume", "--yes", "--json"))
         assert (resumed["run_id"], resumed["updated"], resumed["pending"]) == (stopped["run_id"], 4, 0)
+
+
+def test_a_run_whose_report_cannot_be_written_any_more_is_resumed_all_the_same(tmp_path: Path) -> None:
+    renames(tmp_path, 5)
+    with hosted(accounts=20, poisoned=("robot-0002",)) as host:
+        bulkid = connected_to(tmp_path, host.url)
+        bulkid("run", "sheet.csv", "--yes", "--max-failures", "0", "--concurrency", "1")
+        run_id = bulkid.run_folder().name
+        shutil.rmtree(tmp_path / "reports")
+        (tmp_path / "reports").touch()
+        resumed = bulkid("resume", "--yes", "--json")
+        assert resumed.returncode == 1
+        assert "note: Could not write report.csv" in resumed.stderr
+        assert f"bulkid report {run_id} --report-dir DIR" in all_text(resumed)
+        summary = summary_of(resumed)
+        assert (summary["updated"], summary["failed"], summary["pending"], summary["report"]) == (4, 1, 0, None)
+        again = bulkid("report", run_id, "--report-dir", "others")
+        assert again.returncode == 0, again.stderr
+        assert (tmp_path / "others" / run_id / "report.csv").is_file()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
