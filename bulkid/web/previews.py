@@ -125,7 +125,9 @@ class UploadPreviews:
                 parsed = upload_preview.parsed  # what is to be done with invalid rows is no matter of reading
             elif not upload.derived_from:
                 parsed = await self.read(lambda token: parse_upload(upload, self._options, token))
-            upload_preview = self._upload_previews[upload.upload_id] = UploadPreview(upload, parsed)
+            upload_preview = self._upload_previews.get(upload.upload_id)
+            if upload_preview is None or upload_preview.upload.reading != upload.reading:  # else: by another request
+                upload_preview = self._upload_previews[upload.upload_id] = UploadPreview(upload, parsed)
         upload_preview.upload = upload  # an author may have been added since, without another reading
         self._upload_previews.move_to_end(upload.upload_id)
         self._trim()

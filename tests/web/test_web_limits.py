@@ -310,6 +310,27 @@ def nothing_planned(spawn: Any = None) -> UploadPreviews:
     return UploadPreviews(target, runs.RunOptions(), runs.Context(), spawn, lambda _upload, _preview: None)
 
 
+async def test_a_preview_stays_when_another_request_reads_its_sheet_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, uploads = nothing_planned(lambda _work: None), Uploads(tmp_path)
+    made, slow, go_on = put(uploads, "ada", 10), anyio.Event(), anyio.Event()
+
+    async def read(_function: Any) -> previews.ParsedUpload:
+        if not slow.is_set():
+            slow.set()
+            await go_on.wait()
+        return previews.ParsedUpload()
+
+    monkeypatch.setattr(subject, "read", read)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(subject.get, made)
+        await slow.wait()
+        task = subject.begin_preview(await subject.get(made))
+        go_on.set()
+    assert (await subject.get(made)).preview is task
+
+
 async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     at_once, most, go_on = 0, 0, anyio.Event()
 
