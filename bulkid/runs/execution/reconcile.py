@@ -35,6 +35,7 @@ from bulkid.planning.preconditions import (
     without_exact_list,
 )
 from bulkid.planning.strategy import Strategy
+from bulkid.resources import current
 from bulkid.runs.execution.bisection import Batch
 from bulkid.runs.options import Preview
 from bulkid.text import fold
@@ -228,7 +229,7 @@ class Comparison(NamedTuple):
     settled: list[tuple[int, Outcome]]
     changes: list[tuple[int, Change]]  # to send
     unknown: dict[int, str]  # pending, because it is not known whether the account exists; with the reason
-    existing: list[RunItem]  # to create, and found: with the state before the update that they need instead
+    existing: list[RunItem]  # whose account is in another state than planned: with the state that their change is from
     replaced: Mapping[str, str] = MappingProxyType({})  # ids of new groups, with those of the groups to use instead
 
     @property
@@ -279,13 +280,54 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
             changes.append((item.number, change))
             if action is Action.CREATE and account is not None:
                 settled.append((item.number, Outcome(Status.PENDING, account_id=account.id)))
-                if new:
-                    existing.append(item._replace(before=account, changes=describe(change, directory)))
+            before = account if new else None if with_preconditions else _other_state_before(item, account)
+            if before is not None:
+                planned = describe(diff(desired, before, directory), directory)
+                existing.append(item._replace(before=before, changes=planned))
         elif new:
             settled.append((item.number, _done(item, Status.CREATED, now)._replace(account_id=change.account_id)))
         else:
             settled.append((item.number, _done(item, Status.UPDATED, now)))
     return Comparison(settled, changes, unknown, existing)
+
+
+def _other_state_before(item: RunItem, present: Account | None) -> Account | None:
+    """Give the state that the change of an item is from; None where that is the one that was planned.
+
+    Other clients may have changed the account since: an undo puts that back, and the report shows it. Where a request
+    may have left, what is as wanted by now counts as changed by the run.
+    """
+    before, desired = item.before, item.desired
+    if present is None or before is None:
+        return None
+    values, groups = present.values, present.group_ids
+    if groups is None or before.group_ids is None:
+        groups = before.group_ids
+    if item.intended and desired.action is not Action.DELETE:
+        fields = zip(current().fields, desired.values, before.values, values, strict=True)
+        values = tuple(
+            [was if wanted is not None and each.equal(now, wanted) else now for each, wanted, was, now in fields]
+        )
+        groups = None if groups is None else _groups_before(desired, before.group_ids or (), groups)
+    if values == before.values and _folded(groups or ()) == _folded(before.group_ids or ()):
+        return None
+    return present._replace(values=values, group_ids=groups)
+
+
+def _groups_before(desired: DesiredState, before: Sequence[str], present: Sequence[str]) -> tuple[str, ...]:
+    """Give the groups that an account is in; of those that are as wanted, the ones that it was in."""
+    were, are, leaves = _folded(before), _folded(present), _folded(desired.remove)
+    joins = _folded(desired.add if desired.exact is None else desired.exact)
+
+    def is_as_wanted(key: str) -> bool:
+        return key in joins if key in are else key in leaves or (desired.exact is not None and key not in joins)
+
+    groups = {fold(group): group for group in (*before, *present)}
+    return tuple([group for key, group in groups.items() if key in (were if is_as_wanted(key) else are)])
+
+
+def _folded(group_ids: Sequence[str]) -> frozenset[str]:
+    return frozenset(map(fold, group_ids))
 
 
 def _named(item: RunItem, directory: Directory) -> Account | Absent | Unknown:
