@@ -6,11 +6,13 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import orjson
 import pytest
 
 from bulkid.errors import LockedError, StateError
+from bulkid.journal.locks import file
 from bulkid.journal.locks.file import FileLockHandle
 from tests.support.journal_data import start_python
 
@@ -54,6 +56,19 @@ def test_another_run_is_told_who_holds_the_lock(tmp_path: Path) -> None:
     for part in (ORGANIZATION, "20260131-081500-x7k2", "robot-host", "4242", "2026-01-31T08:15:00Z", "a.csv"):
         assert part in text
     assert caught.value.exit_code == 6
+
+
+def test_a_process_that_only_looks_whether_it_is_held_keeps_no_run_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = FileLockHandle(tmp_path, ORGANIZATION, {})
+    monkeypatch.setattr(file, "time", SimpleNamespace(sleep=lambda _: looking.release()))
+    try_lock(tmp_path)
+    with organization_lock(tmp_path, ORGANIZATION, RECORD):
+        assert file.is_held(tmp_path, ORGANIZATION)
+        with pytest.raises(LockedError, match="20260131-081500-x7k2"):
+            try_lock(tmp_path)
+    assert not file.is_held(tmp_path, ORGANIZATION)
 
 
 def test_a_source_whose_name_is_no_text_can_be_told_too(tmp_path: Path) -> None:

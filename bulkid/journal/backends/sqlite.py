@@ -18,11 +18,11 @@ from sqlalchemy.pool import QueuePool
 from sqlalchemy.util import LRUCache
 
 from bulkid.clock import Clock, boot_id
-from bulkid.errors import LockedError, StateError
+from bulkid.errors import StateError
 from bulkid.journal.backends.base import Dialect
 from bulkid.journal.errors import DatabaseProblem, file_error
 from bulkid.journal.locks import LockHandle
-from bulkid.journal.locks.file import FileLockHandle
+from bulkid.journal.locks.file import FileLockHandle, is_held
 
 FILE_NAME = "bulkid.db"
 
@@ -142,11 +142,7 @@ class SqliteDialect(Dialect):
         return FileLockHandle(self._state_dir, name, record)
 
     def is_locked(self, name: str) -> bool:
-        try:
-            FileLockHandle(self._state_dir, name, {}).release()
-        except LockedError:
-            return True
-        return False
+        return is_held(self._state_dir, name)
 
 
 def _problem_of(error: BaseException | None) -> DatabaseProblem:

@@ -6,6 +6,7 @@ cannot tell a dead process from one that is only stopped, or starved.
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import sha256
@@ -18,6 +19,11 @@ from bulkid.clock import iso_utc
 from bulkid.errors import LockedError
 from bulkid.journal.errors import file_error
 
+_LOOK_S = 0.005
+_LOOKS = 40
+"""Seconds between two tries to take a lock, and how many follow the first: another process that only looks whether the
+lock is held has it for a millisecond."""
+
 
 class FileLockHandle:
     """A lock among all runs on one state directory, taken as in `Dialect.acquire_lock`.
@@ -29,18 +35,11 @@ class FileLockHandle:
     is_current = True
 
     def __init__(self, state_dir: Path, name: str, record: Mapping[str, Any]) -> None:
-        folder = state_dir / "locks"
-        file_name = _file_name(name)
-        self._details = folder / f"{file_name}.json"
-        self._lock = FileLock(folder / f"{file_name}.lock", timeout=0, mode=0o600, thread_local=False)
+        self._details = state_dir / "locks" / f"{_file_name(name)}.json"
         try:
-            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder.mkdir(mode=0o700, exist_ok=True)
-            self._lock.acquire()
+            self._lock = _take(state_dir, name, _LOOKS)
         except Timeout:
             raise locked_error(name, _read(self._details)) from None
-        except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
-            raise file_error(error, folder) from error
         _write(self._details, record)
 
     def confirm(self) -> None:
@@ -54,6 +53,39 @@ class FileLockHandle:
         with suppress(OSError):
             self._details.unlink()
         self._lock.release()
+
+
+def is_held(state_dir: Path, name: str) -> bool:
+    """Whether a process holds a lock at present.
+
+    Raises:
+        StateError: The lock cannot be kept.
+    """
+    try:
+        _take(state_dir, name).release()
+    except Timeout:
+        return True
+    return False
+
+
+def _take(state_dir: Path, name: str, looks: int = 0) -> FileLock:
+    """Take a lock; where it is held, look for it so many times more. Raises ``Timeout`` where it is held then too."""
+    folder = state_dir / "locks"
+    lock = FileLock(folder / f"{_file_name(name)}.lock", timeout=0, mode=0o600, thread_local=False)
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for _ in range(looks):
+            with suppress(Timeout):
+                lock.acquire()
+                return lock
+            time.sleep(_LOOK_S)  # in a worker thread
+        lock.acquire()
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
+        raise file_error(error, folder) from error
+    return lock
 
 
 def _file_name(name: str) -> str:
