@@ -80,7 +80,9 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
     _bound_lines(stream, source)
     encoding, notes = _encoding(stream, source, options)
     if (offset := _first_undecodable(stream, encoding)) is not None:
-        says = f"The text is not {encoding}" + (", as --encoding says" if options.encoding is not None else "")
+        says = f"The text is not {encoding.removesuffix('-sig')}" + (
+            ", as --encoding says" if options.encoding is not None else ""
+        )
         raise _undecodable(stream, source, offset, says)
     sample = _sample(stream, encoding)
     if not sample.strip("\ufeff \t\r\n\0"):
@@ -315,11 +317,13 @@ def _first_undecodable(stream: BinaryIO, encoding: str, errors: str = "strict") 
 
 def _undecodable(stream: BinaryIO, source: str, offset: int, says: str) -> SheetError:
     stream.seek(0)
-    line = 1
+    line_feeds = returns = 0  # one of them ends a line, or both together
     left = offset
     while left > 0 and (block := stream.read(min(left, _BLOCK))):
-        line += block.count(b"\n")
+        line_feeds += block.count(b"\n")
+        returns += block.count(b"\r")
         left -= len(block)
+    line = max(line_feeds, returns) + 1
     stream.seek(offset)
     value = stream.read(1)
     shown = f"byte 0x{value[0]:02X}" if value else "the end of the file"

@@ -253,9 +253,10 @@ def test_a_given_encoding_is_obeyed_without_a_note(given_as: str, codec: str) ->
 
 
 def test_a_given_encoding_that_does_not_fit_is_reported_with_line_and_offset() -> None:
-    message = refused("name\nr1\nMüller\n".encode("cp1252"), encoding="utf-8")
-    assert "byte 0xFC in line 3 (offset 9)" in message
-    assert "as --encoding says" in message
+    for end in ("\n", "\r"):
+        message = refused(f"name{end}r1{end}Müller{end}".encode("cp1252"), encoding="utf-8")
+        assert "is not utf-8, as --encoding says: byte 0xFC in line 3 (offset 9)" in message
+    assert "byte 0xFC in line 3 (offset 11)" in refused("name\r\nr1\r\nMüller".encode("cp1252"), encoding="utf-8")
 
 
 @given(st.integers(0, 3_000_000).filter(lambda at: at % 7 != 0))
