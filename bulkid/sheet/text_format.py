@@ -238,11 +238,14 @@ def _uncertain(
 
 
 def _lines_beyond_ascii(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not ASCII, each with its number; the pieces of a long line count as lines."""
+    """Yield the lines that are not ASCII, each with its number; a long line comes in pieces."""
     stream.seek(0)
-    for number, line in enumerate(iter(partial(stream.readline, _HEAD_BYTES), b""), 1):
-        if not line.isascii():
-            yield number, line
+    number = 1
+    for piece in iter(partial(stream.readline, _HEAD_BYTES), b""):
+        for line in piece.splitlines(keepends=True):  # a carriage return alone ends a line too
+            if not line.isascii():
+                yield number, line
+            number += line.endswith((b"\n", b"\r"))
 
 
 def _blocks(stream: BinaryIO) -> Iterator[bytes]:

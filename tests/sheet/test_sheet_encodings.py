@@ -379,3 +379,11 @@ def test_a_text_of_ascii_alone_is_not_compared_with_other_encodings(monkeypatch:
         with open_sheet(io.BytesIO(text.encode()), SheetOptions()) as opened:
             assert [row.cells[1] for chunk in opened.chunks(10) for row in chunk] == [text[-6:-2]]
     assert len(compared) == 1
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n"])
+def test_the_lines_that_show_an_uncertain_encoding_end_at_any_line_end(end: str) -> None:
+    content = end.join(("name,display_name", "r,Müller Straße", "s,x", "t,Größe", "")).encode("mac_roman")
+    with pytest.raises(UncertainEncodingError) as caught:
+        read(content)
+    assert caught.value.readings["mac_roman"] == ((2, "r,Müller Straße"), (4, "t,Größe"))
