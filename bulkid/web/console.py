@@ -259,7 +259,7 @@ class Console:
         shown = upload_preview.preview
         seen = None if shown is None else shown.result
         if shown is None or seen is None or shown.preview_id != preview_id:
-            raise _preview_outdated()
+            raise _not_the_present_preview(upload_preview, preview_id)
         upload = upload_preview.upload
         self._require_startable(upload, seen, principal, first=first, really=really)
         if upload.rest_of:
@@ -299,12 +299,14 @@ class Console:
             return result
 
         if upload_preview.preview is not shown:
-            raise _preview_outdated()
+            raise _not_the_present_preview(upload_preview, preview_id)
         upload_preview.preview = None  # a preview can be started once
+        upload_preview.started = (preview_id, principal.name)
         try:
             job = await self.job_runner.start(work, principal.name, confirm_plan)
         except BulkidError:
             upload_preview.preview = upload_preview.preview or shown  # no run was begun
+            upload_preview.started = ("", "")
             raise
         await note("run started", job.run_id, f"{upload.name}; note: {upload.note}" if upload.note else upload.name)
         return job
@@ -486,6 +488,14 @@ def _require_not_rejected(upload: Upload) -> None:
             f"{upload.rejected_by} rejected this plan: nothing was sent. Comment: {upload.comment}",
             hint="Correct the sheet and upload it again.",
         )
+
+
+def _not_the_present_preview(upload_preview: UploadPreview, preview_id: str) -> UsageError:
+    """The refusal of a preview that cannot be started; the second click of a double click learns of the first one."""
+    started_id, user = upload_preview.started
+    if preview_id and preview_id == started_id:
+        return UsageError(f"{user} has started this preview already.", hint="The list of runs shows its run.")
+    return _preview_outdated()
 
 
 def _preview_outdated() -> UsageError:

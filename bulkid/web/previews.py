@@ -84,6 +84,7 @@ class UploadPreview:
     upload: Upload
     parsed: ParsedUpload
     preview: PreviewTask | None = None
+    started: tuple[str, str] = ("", "")  # the id of the preview that was started last, and the user who did
 
     @property
     def row_count(self) -> int:

@@ -9,6 +9,7 @@ from html import unescape
 from pathlib import Path
 
 import aiohttp
+import anyio
 import pytest
 
 from bulkid import runs
@@ -146,7 +147,30 @@ async def test_a_preview_is_started_once(console: World) -> None:
     started = await console.browser.start(path)
     await console.browser.run_ended(run_id_of(started))
     token = seen.text.split('name="preview" value="')[1].split('"')[0]
-    assert (await console.browser.post(f"{path}/start", {"preview": token})).status == 400
+    again = await console.browser.post(f"{path}/start", {"preview": token})
+    assert again.status == 400
+    assert f"{console.authenticator.name} has started this preview already." in again.text
+    assert "nothing was sent" not in again.text
+
+
+async def test_of_two_starts_at_once_one_begins_a_run_and_the_other_is_told_of_it(tmp_path: Path) -> None:
+    async with team(tmp_path) as console, signed_in(console, "olaf") as olaf, signed_in(console, "otto") as otto:
+        path = await olaf.preview("accounts.csv", sheet(2))
+        found = re.search(r'name="preview" value="([0-9a-f]+)"', (await olaf.preview_page(path)).text)
+        assert found
+        await otto.get(path)
+        pages: dict[str, Page] = {}
+
+        async def start(name: str, browser: Browser) -> None:
+            pages[name] = await browser.post(f"{path}/start", {"preview": found[1]})
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(start, "olaf", olaf)
+            tasks.start_soon(start, "otto", otto)
+        (first, run), (_, refused) = sorted(pages.items(), key=lambda each: each[1].status)
+        assert (run.status, refused.status) == (200, 400)
+        assert f"{first} has started this preview already." in refused.text
+        await olaf.run_ended(run_id_of(run))
 
 
 async def test_what_a_run_changed_is_taken_back_after_a_preview(console: World) -> None:
