@@ -214,6 +214,7 @@ class Console:
         deletes = shown is not None and shown.result is not None and deletions_of(shown.result) > 0
         if not (self.policy.required or deletes):
             raise UsageError("This plan requires no approval: there is nothing to reject.")
+        _require_not_rejected(upload)
         if shown is None or shown.result is None or shown.preview_id != preview_id or not upload.is_open:
             raise _preview_outdated()
         if not is_another_user(principal.person, upload.by):

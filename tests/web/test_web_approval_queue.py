@@ -94,6 +94,9 @@ async def test_a_rejected_plan_is_sent_by_no_user_and_its_author_reads_why(tmp_p
         path = await olaf.preview("accounts.csv", sheet(3))
         seen = await preview_id(ada, path)
         assert await reject(otto, path) == 200
+        second = await ada.post(f"{path}/reject", {"preview": seen, "comment": "Too late"})
+        assert second.status == 400
+        assert "out of date" not in second.text, "the page says who has rejected it"
         home = (await olaf.get("/")).text
         assert "Rejected (1)" in home
         for page in (home, (await olaf.preview_page(path)).text, (await olaf.get(path)).text):
