@@ -183,7 +183,7 @@ def _well_formed_accounts(items: list[Any], texts: Mapping[str, str]) -> tuple[A
         key = tuple(found)
         known = groups_of.get(key)
         if known is None:
-            known = groups_of[key] = tuple([sys.intern(group) for group in key])
+            known = groups_of[key] = tuple(dict.fromkeys(map(sys.intern, key)))  # a server may repeat one
         return known
 
     try:
@@ -226,7 +226,7 @@ def parse_account(payload: object, texts: Mapping[str, str] = _NO_TEXTS) -> Acco
     well_formed = type(account_id) is type(name) is type(created) is type(last_login) is str
     try:
         # One string per group, not one per membership: 100,000 accounts name the same few groups.
-        group_ids = None if groups is None else tuple([sys.intern(group) for group in groups])
+        group_ids = None if groups is None else tuple(dict.fromkeys(map(sys.intern, groups)))
         values = tuple([field.decode(payload.get(field.property)) for field in resource.fields])
     except TypeError:
         well_formed = False

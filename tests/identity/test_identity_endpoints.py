@@ -185,6 +185,13 @@ def test_a_page_says_how_many_there_are_in_all() -> None:
     assert account_page({"totalCount": 0, "results": []}) == Page(0, ())
 
 
+def test_a_group_that_the_server_repeats_counts_once() -> None:
+    """A plan would show it twice, and the plan file with it would be refused as edited."""
+    shown = {"id": "a1", "name": "roby", "displayName": "Roby", "groupIds": ["g2", "g1", "g2"]}
+    assert parse_account(shown).group_ids == ("g2", "g1")
+    assert account_page({"totalCount": 1, "results": [shown]}).accounts[0].group_ids == ("g2", "g1")
+
+
 def test_one_string_per_group_is_kept_however_many_accounts_are_in_it() -> None:
     payload = orjson.loads(orjson.dumps({"totalCount": 2, "results": [DTO, {**DTO, "id": "2"}]}))
     first, second = account_page(payload).accounts
