@@ -33,6 +33,9 @@ _WINDOW = re.compile(rf"{_TIME} *- *{_TIME}")
 _UNTIL = re.compile(_TIME)
 _DURATION = re.compile(r"(?:([0-9]{1,4}) *h)? *(?:([0-9]{1,5}) *m)? *(?:([0-9]{1,7}) *s)?")
 _MAX_DURATION_S = 366 * 86_400.0
+_HOST_NAME = re.compile(
+    r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?|[0-9A-Fa-f]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*"
+)  # IPv6
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -268,6 +271,25 @@ def _items(raw: object, separators: str) -> list[object]:
 def names(raw: object) -> tuple[str, ...]:
     """Names of columns or groups; in one text, ``;`` is between them."""
     return tuple(dict.fromkeys(verbatim(item) for item in _items(raw, ";")))
+
+
+def host_names(raw: object) -> tuple[str, ...]:
+    """Names of hosts without scheme, port and path; in one text, ``;`` is between them.
+
+    One with letters beyond ASCII is given as browsers send it: ``xn--bcher-kva.example``.
+    """
+    return tuple(dict.fromkeys(map(_host_name, _items(raw, ";"))))
+
+
+def _host_name(raw: object) -> str:
+    name = text(raw)
+    try:
+        found = name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError:
+        found = ""
+    if not _HOST_NAME.fullmatch(found):
+        _fail(raw, "is not a host name such as bulkid.example.com")
+    return found
 
 
 def formats(raw: object) -> tuple[str, ...]:

@@ -518,7 +518,7 @@ class Settings:
     public_names: tuple[str, ...] = CONSOLE.setting(
         (),
         "name under which browsers reach the console, besides its address",
-        parse.names,
+        parse.host_names,
         "a host name (in a variable with ; between them, in a file a list)",
         key="public_name",
         repeatable=True,

@@ -64,6 +64,8 @@ from bulkid.model import ChangeBound, FailureBound, QuotaRule
         (v.bound(ChangeBound), "0.5 %", ChangeBound(percent=0.5)),
         (v.names, "Cost centre; Note ;;Note", ("Cost centre", "Note")),
         (v.names, ["a;b", "c"], ("a;b", "c")),
+        (v.host_names, "bulkid.example.com; 10.0.0.7;Host.", ("bulkid.example.com", "10.0.0.7", "Host.")),
+        (v.host_names, ["b\u00fccher.example", "2001:db8::1"], ("xn--bcher-kva.example", "2001:db8::1")),
         (v.formats, "xlsx,JSONL;xlsx", ("xlsx", "jsonl")),
         (v.formats, ["csv", "xlsx,jsonl"], ("csv", "xlsx", "jsonl")),
         (v.column_map, "Robot = name; A=B=Display_Name", {"Robot": "name", "A=B": "display_name"}),
@@ -144,6 +146,10 @@ def test_a_value_is_taken_in_every_form_that_users_write(parse: v.Parse, raw: ob
         (v.bound(FailureBound), 0.05, "whole number"),
         (v.names, 5, "neither text nor a list"),
         (v.names, [""], "empty"),
+        *(
+            (v.host_names, name, "not a host name")
+            for name in ("https://x", "x:8443", "x/y", "a b", "b\u00fc..x", "*.x")
+        ),
         (v.formats, "pdf", "not a valid value"),
         (v.column_map, "Robot", "Column=field"),
         (v.column_map, "=name", "Column=field"),
