@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bulkid.model import CHANGED, RunRecord, RunStatus, Status
-from bulkid.text import count_of
+from bulkid.text import as_argument, count_of, printable_line
+
+ERROR_HEADER: Final = "error"
+"""The header of the column of ``retry.csv`` that says what is wrong with a row."""
 
 METHODS: Final = ("GET", "PUT", "POST", "DELETE")
 
@@ -51,8 +54,24 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
     elif left:
         steps.append(trial_outcome(run, left))
     if summary.get(Status.FAILED) or summary.get(Status.INVALID):
-        steps.append(f"The last column of retry.csv says what is wrong. Fix its rows, then run: bulkid run {retry}")
+        command = f"bulkid run {retry}{_column_options(run)}"
+        steps.append(f"The last column of retry.csv says what is wrong. Fix its rows, then run: {command}")
     return steps
+
+
+def _column_options(run: RunRecord) -> str:
+    """The options by which a retry reads its columns as the run did, each with a blank in front.
+
+    Without them a column that the user chose to ignore, such as ``groups``, would change accounts.
+    """
+    given = run.options.get("sheet") or {}
+    mapped = [
+        ("--map", f"{column}={field}")
+        for column, field in (given.get("column_map") or {}).items()
+        if column.strip().casefold() != ERROR_HEADER  # in a retry the column of this name holds the errors
+    ]
+    ignored = [("--ignore-column", column) for column in given.get("ignore_columns") or ()]
+    return "".join(f" {option} {as_argument(printable_line(text))}" for option, text in (*mapped, *ignored))
 
 
 def note_of(run: RunRecord) -> str:

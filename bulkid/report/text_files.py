@@ -17,6 +17,7 @@ from bulkid.model import ReportRow, Status
 from bulkid.planning.export_rows import ExportedAccount
 from bulkid.redaction import encodable
 from bulkid.report.atomic import AtomicFile
+from bulkid.report.summary import ERROR_HEADER
 from bulkid.resources import current
 from bulkid.sheet.formula_escape import escape_formula
 
@@ -37,7 +38,6 @@ COLUMNS: Final = (
 """The columns of every report, in order."""
 
 RETRY_STATUSES: Final = frozenset({Status.FAILED, Status.INVALID, Status.PENDING})
-ERROR_HEADER: Final = "error"
 _GROUP_SIGNS: Final = ("+ ", "- ")
 
 Row = TypeVar("Row")

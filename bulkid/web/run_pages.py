@@ -21,8 +21,8 @@ from bulkid.logs import log
 from bulkid.model import CHANGED, RunRecord, RunStatus, Status
 from bulkid.planning.plan import split_description
 from bulkid.report.formats import FORMATS, ReportFormat
-from bulkid.report.summary import status_label, trial_finished
-from bulkid.report.text_files import ERROR_HEADER, RETRY_STATUSES
+from bulkid.report.summary import ERROR_HEADER, status_label, trial_finished
+from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import outcome

@@ -57,3 +57,18 @@ def test_a_trial_leads_to_what_it_left_unless_it_was_stopped() -> None:
         f"Trial finished: 5 accounts. Next: review the remaining 146 with: bulkid resume {RUN.run_id}"
     ]
     assert next_steps(trial, {"pending": 151}) == [COMMAND]
+
+
+def test_a_retry_is_run_with_the_options_that_say_what_its_columns_mean() -> None:
+    failures = replace(RUN, status=RunStatus.COMPLETED_WITH_FAILURES)
+    given = {"column_map": {"Bot name": "name", "Error": "display_name"}, "ignore_columns": ["groups", "op\n"]}
+    for run, options in (
+        (failures, ""),
+        (replace(failures, options={"sheet": {"column_map": {}, "ignore_columns": []}}), ""),
+        (
+            replace(failures, options={"sheet": given}),
+            ' --map "Bot name=name" --ignore-column groups --ignore-column op\\n',
+        ),
+    ):
+        (step,) = next_steps(run, {"failed": 1}, "reports/retry.csv")
+        assert step.endswith(f"run: bulkid run reports/retry.csv{options}")
