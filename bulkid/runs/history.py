@@ -63,12 +63,17 @@ def report(
         ReportError: Writing failed; the outcomes are safe in the journal.
     """
     with open_journal(state_dir or default_state_dir(), database_url) as journal:
-        record = with_actual_status(journal, finish.find(journal, text))
-        parent = report_dir.absolute() if report_dir is not None else Path(record.report_dir).parent
-        folder = prepare_folder(parent, record.run_id)
-        summary = finish.summarise(journal, record, folder)
-        files = finish.write(journal, record, folder, formats, summary)
-        return RunResult(record, record.status, files.summary, files, notes=files.notes)
+        found = finish.find(journal, text)
+        parent = report_dir.absolute() if report_dir is not None else Path(found.report_dir).parent
+        folder = prepare_folder(parent, found.run_id)
+        while True:
+            record = with_actual_status(journal, found)
+            summary = finish.summarise(journal, record, folder)
+            files = finish.write(journal, record, folder, formats, summary)
+            latest = journal.get_run(record.run_id) or found
+            if latest.finished_at in (found.finished_at, record.finished_at):
+                return RunResult(record, record.status, files.summary, files, notes=files.notes)
+            found = latest  # it ended meanwhile: its own report, which has every outcome, may be replaced by now
 
 
 def summary_of(record: RunRecord, counts: Mapping[Status, int]) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import RunStatus
-from bulkid.runs.history import with_actual_status
-from tests.support.journal_data import record
+from bulkid.runs.execution import finish
+from bulkid.runs.history import report, with_actual_status
+from tests.support.journal_data import RUN, UPDATED, begin, record
 
 
 @pytest.fixture
@@ -36,3 +38,23 @@ def test_a_run_that_ends_after_its_record_was_read_is_not_interrupted(
     monkeypatch.setattr(journal, "is_locked", ends)
     shown = with_actual_status(journal, running)
     assert (shown.status, shown.finished_at) == (RunStatus.COMPLETED, 1_770_000_009.0)
+
+
+def test_a_report_that_is_written_while_its_run_ends_has_the_end(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(journal, 3)
+    journal.update_run(RUN, status=RunStatus.RUNNING)
+    write = finish.write
+
+    def slowly(*arguments: Any, **more: Any) -> Any:
+        files = write(*arguments, **more)
+        journal.settle(RUN, [(number, UPDATED) for number in range(3)])
+        journal.update_run(RUN, status=RunStatus.COMPLETED, finished_at=1_770_000_009.0)
+        return files
+
+    monkeypatch.setattr(finish, "write", slowly)
+    result = report(RUN, state_dir=tmp_path, report_dir=tmp_path / "reports")
+    assert (result.status, result.summary["updated"], result.summary["pending"]) == (RunStatus.COMPLETED, 3, 0)
+    assert result.report is not None
+    assert not (result.report.folder / "retry.csv").exists()
