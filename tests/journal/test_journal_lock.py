@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import orjson
 import pytest
+from filelock import FileLock
 
 from bulkid.errors import LockedError, StateError
 from bulkid.journal.locks import file
@@ -69,6 +70,18 @@ def test_a_process_that_only_looks_whether_it_is_held_keeps_no_run_from_it(
         with pytest.raises(LockedError, match="20260131-081500-x7k2"):
             try_lock(tmp_path)
     assert not file.is_held(tmp_path, ORGANIZATION)
+
+
+def test_a_process_that_only_looks_for_an_owner_does_not_make_a_dead_one_live(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = file.LivenessFile(tmp_path, "token")
+    assert file.is_alive(str(owner.path), 1)
+    owner.release(needed=True)
+    looking = FileLock(owner.path)
+    looking.acquire()
+    monkeypatch.setattr(file, "time", SimpleNamespace(sleep=lambda _: looking.release()))
+    assert file.is_alive(str(owner.path), 1) is False
 
 
 def test_a_source_whose_name_is_no_text_can_be_told_too(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from bulkid.errors import LockedError
 from bulkid.journal.errors import file_error
 
 _LOOK_S = 0.005
-_LOOKS = 40
+LOOKS = 40
 """Seconds between two tries to take a lock, and how many follow the first: another process that only looks whether the
 lock is held has it for a millisecond."""
 
@@ -37,7 +37,7 @@ class FileLockHandle:
     def __init__(self, state_dir: Path, name: str, record: Mapping[str, Any]) -> None:
         self._details = state_dir / "locks" / f"{_file_name(name)}.json"
         try:
-            self._lock = _take(state_dir, name, _LOOKS)
+            self._lock = _take(state_dir, name, LOOKS)
         except Timeout:
             raise locked_error(name, _read(self._details)) from None
         _write(self._details, record)
@@ -75,17 +75,21 @@ def _take(state_dir: Path, name: str, looks: int = 0) -> FileLock:
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)
-        for _ in range(looks):
-            with suppress(Timeout):
-                lock.acquire()
-                return lock
-            time.sleep(_LOOK_S)  # in a worker thread
-        lock.acquire()
+        _acquire(lock, looks)
     except Timeout:
         raise
     except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
         raise file_error(error, folder) from error
     return lock
+
+
+def _acquire(lock: FileLock, looks: int) -> None:
+    for _ in range(looks):
+        with suppress(Timeout):
+            lock.acquire()
+            return
+        time.sleep(_LOOK_S)  # in a worker thread
+    lock.acquire()
 
 
 def _file_name(name: str) -> str:
@@ -160,13 +164,16 @@ class LivenessFile:
                 self.path.unlink()
 
 
-def is_alive(path: str) -> bool | None:
-    """Whether the process that created a liveness file on this host lives; None: not known."""
+def is_alive(path: str, looks: int = 0) -> bool | None:
+    """Whether the process that created a liveness file on this host lives; None: not known.
+
+    With ``looks`` it is asked so many times more, as long as it seems to live.
+    """
     if not path or not Path(path).is_file():
         return None
     lock = FileLock(path, timeout=0)
     try:
-        lock.acquire()
+        _acquire(lock, looks)
     except Timeout:
         return True
     except (OSError, NotImplementedError):  # NotImplementedError: a file system without locks

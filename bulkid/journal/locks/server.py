@@ -38,7 +38,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bulkid.errors import LockedError
 from bulkid.journal.locks import LockLostError
-from bulkid.journal.locks.file import LivenessFile, is_alive, locked_error
+from bulkid.journal.locks.file import LOOKS, LivenessFile, is_alive, locked_error
 from bulkid.journal.schema import locks
 
 HEARTBEAT_S = 2.0  # between the heartbeats of a lock's owner
@@ -163,7 +163,7 @@ class LockManager:
 
     def _lease_expired(self, connection: Connection, folded: str, known: Any) -> bool:  # noqa: ANN401 - a database row
         """Whether the owner of a lock is known to be dead; takes `WATCH_S` where only its heartbeat shows that."""
-        alive = is_alive(known.life_file) if known.host == platform.node() else None
+        alive = is_alive(known.life_file, LOOKS) if known.host == platform.node() else None
         if alive is not None:
             return not alive
         if known.age < STALE_S:
