@@ -10,7 +10,7 @@ import pytest
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED
 from bulkid.jobfile.read import read_job
 from bulkid.runs import worst_exit_code
-from bulkid.runs.jobs.attempt import UNFINISHED, WORST_LAST
+from bulkid.runs.jobs.attempt import _UNFINISHED, WORST_LAST
 from tests.support.programs import program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,8 +54,8 @@ def test_the_worst_is_what_is_not_done_and_needs_a_person() -> None:
     assert worst_exit_code([]) == EXIT_OK
     assert worst_exit_code([EXIT_OK, EXIT_ROWS_FAILED]) == EXIT_ROWS_FAILED
     assert worst_exit_code(WORST_LAST) == 3
-    finished = [code for code in WORST_LAST if code not in UNFINISHED]
-    assert all(worst_exit_code([code, unfinished]) == unfinished for code in finished for unfinished in UNFINISHED)
+    finished = [code for code in WORST_LAST if code not in _UNFINISHED]
+    assert all(worst_exit_code([code, unfinished]) == unfinished for code in finished for unfinished in _UNFINISHED)
 
 
 def test_systemd_takes_the_units_as_they_are(tmp_path: Path) -> None:
