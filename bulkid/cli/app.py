@@ -291,7 +291,9 @@ def undo(
 @_command("runs")
 def runs(
     *,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many, newest first.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, max=1_000_000_000, help="How many, newest first.")
+    ] = 20,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON array of summaries.")] = False,
     older_than: Annotated[
         str | None,
@@ -496,7 +498,9 @@ def users_passwd(name: UserArgument, *, settings: Settings) -> int:
 @_command("sandbox", has_settings=False)
 def sandbox(
     *,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Address to listen on.", callback=_require_value)
+    ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(metavar="PORT", min=0, max=65_535, help="Port to listen on; 0 for any free one.")
     ] = 8765,

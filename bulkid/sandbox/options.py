@@ -142,8 +142,8 @@ class SandboxOptions:
             raise ValueError(f"The sandbox needs accounts >= 0 and groups >= {MINIMUM_GROUPS}.")
         if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
             raise ValueError("The prefix begins with / and does not end with it, such as /identity.")
-        if not (self.latency_s >= 0 and self.jitter_s >= 0 and self.token_lifetime_s >= 0):
-            raise ValueError("latency_s, jitter_s and token_lifetime_s are seconds and cannot be negative.")
+        if not all(0 <= seconds < math.inf for seconds in (self.latency_s, self.jitter_s, self.token_lifetime_s)):
+            raise ValueError("latency_s, jitter_s and token_lifetime_s are seconds: a number, 0 or more.")
         if self.page_cap < 1:
             raise ValueError("page_cap must be at least 1.")
         if min(self.log_size, self.max_members_per_put, self.max_deletions, self.vanishing) < 0:

@@ -68,6 +68,7 @@ def test_the_most_fundamental_fault_is_said_first(tmp_path: Path, arguments: tup
         (("report", ""), "Invalid value for 'RUN': it is empty: give a value."),
         (("plan", "ok.csv", "--sandbox", "--out", ""), "Invalid value for '--out': it is empty: give a value."),
         (("run", "ok.csv", "--yes", "--plan", ""), "Invalid value for '--plan': it is empty: give a value."),
+        (("sandbox", "--host", "", "--port", "0"), "Invalid value for '--host': it is empty: give a value."),
         (("run", "ok.csv", "--yes", "--first", ""), "option --first: '' is not a whole number."),
         (("run", "ok.csv", "--yes", "--max-failures="), "option --max-failures: '' is not a whole number."),
         (("run", "ok.csv", "--yes", "--url", ""), "option --url: '' is not an address."),
@@ -84,6 +85,14 @@ def test_an_empty_value_as_from_a_variable_that_is_not_set_is_refused(
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert len(list((tmp_path / "reports").iterdir())) == 1  # of the one run, which nothing took for the one meant
+
+
+def test_more_runs_than_a_database_counts_are_refused(tmp_path: Path) -> None:
+    code, error = reported(tmp_path, "runs", "--limit", "9223372036854775808")
+    assert (code, error.splitlines()[-1]) == (
+        2,
+        "Error: Invalid value for '--limit': Input should be less than or equal to 1000000000",
+    )
 
 
 def test_where_the_sheet_is_there_the_user_who_cannot_be_asked_comes_next(tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ def test_no_secret_shows_in_a_printed_option() -> None:
         {"latency_s": -1.0},
         {"jitter_s": float("nan")},
         {"token_lifetime_s": -1.0},
+        {"token_lifetime_s": float("inf")},
+        {"latency_s": float("inf")},
         {"page_cap": 0},
         {"log_size": -1},
         {"max_members_per_put": -1},
