@@ -73,8 +73,7 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
         await note_refusal(request, "sign-in refused", name, error.message)
         status = 429 if error.wait_s else 401
         return _with_wait(page(request, "signin.html", status=status, next=onward, failed=str(error)), error.wait_s)
-    if done.device_cookie:
-        sessions.set_cookie(answer, sessions.device_cookie_name, done.device_cookie, DEVICE_S)
+    sessions.set_cookie(answer, sessions.device_cookie_name, done.device_cookie, DEVICE_S)
     await note(request, "signed in", principal=done.user.name)
     return answer
 

@@ -476,6 +476,17 @@ async def test_wrong_passwords_from_everywhere_do_not_lock_a_user_out_of_a_known
             assert (await sign_in(known, "ada", "wrong")).status == 401  # it is olaf's
 
 
+async def test_each_time_a_user_signs_in_the_browser_is_known_for_90_days_again(tmp_path: Path) -> None:
+    form = {"name": "olaf", "password": PASSWORD}
+    async with team(tmp_path) as console, browser_at(console.browser.base) as browser:
+        name, cookies = console.console.sessions.device_cookie_name, []
+        for _ in range(2):
+            page = await browser.post("/signin", form, allow_redirects=False)
+            cookies += [each for each in page.headers.getall("Set-Cookie") if each.startswith(f"{name}=")]
+        assert cookies[0] == cookies[1]
+        assert "Max-Age=7776000" in cookies[0]
+
+
 def test_a_device_cookie_is_one_user_s_until_the_password_changes() -> None:
     cookie = new_device_cookie("olaf", HASH)
     assert device_of(cookie, "olaf", HASH)

@@ -49,7 +49,7 @@ class SignInError(BulkidError):
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A user whose password was right, and the device cookie for the browser ("": it has a valid one)."""
+    """A user whose password was right, and the device cookie for the browser: the one that it sent, if valid."""
 
     user: UserRecord
     device_cookie: str
@@ -88,7 +88,7 @@ class UserAuthenticator:
         if not await self._is_right(user, password) or user is None:
             raise SignInError("Name or password are wrong.")
         self.throttle.record_success(key, address, device)
-        return SignIn(user, "" if device else new_device_cookie(key, user.password_hash))
+        return SignIn(user, device_cookie if device else new_device_cookie(key, user.password_hash))
 
     async def hash(self, password: str) -> str:
         """Hash a new password, with no more hashing at once than there is memory for; see :func:`hash_password`."""
