@@ -23,6 +23,9 @@ from bulkid.sheet.cells import NOT_CALCULATED
 Errors = dict[int, dict[int, str]]
 """Row (from 1) and column (from 0, A) to the text that the cell shows."""
 
+Range = tuple[tuple[int, int], tuple[int, int]]
+"""The first and the last cell of an area, each as row and column, from 0."""
+
 MAX_AREA = 20_000_000
 """Cells that a worksheet may spread over; calamine takes about 30 bytes for each, empty or not."""
 
@@ -33,7 +36,7 @@ MAX_TEXT = 512 << 20
 """Characters that all cells of a worksheet may hold together; cells share texts in the file, but not in memory."""
 
 _BINARY_BOOK = "xl/workbook.bin"
-_MAX_MERGED = 1_000_000  # merged ranges; calamine gives each as four numbers of Python
+MAX_MERGED = 1_000_000  # merged ranges; calamine gives each as four numbers of Python
 _MAX_SHOWN = 100  # characters kept of a cell: enough to recognise an error
 _USUAL_BOOKS = ("xl/workbook.xml", _BINARY_BOOK)
 _LEAST_CELL, _LEAST_STRING = 20, 5  # bytes: <c t="s"><v>0</v></c> and <si/>
@@ -64,6 +67,7 @@ class ErrorScan:
     area: int = 0  # cells in the rectangle from A1 that holds all cells, or more
     text: int = 0  # characters that the cells hold together, as far as they share them in the file
     merged: bool = False  # whether it has merged cells, where calamine does not say so
+    ranges: Sequence[Range] = ()  # the merged cells, where calamine does not give them
 
 
 # --- xlsx
@@ -173,7 +177,7 @@ def _has_no_errors(archive: Archive, target: str, longest: int) -> ErrorScan | N
     width = max((column_index(column.decode("ascii")) + 1 for column in columns), default=0)
     if rows > MAX_ROWS or width > MAX_COLUMNS or tables > 2:  # noqa: PLR2004 - its start and its end
         return None
-    if max(rows * width, cells) > MAX_AREA or shared * longest > MAX_TEXT or merged > _MAX_MERGED:
+    if max(rows * width, cells) > MAX_AREA or shared * longest > MAX_TEXT or merged > MAX_MERGED:
         return None
     return ErrorScan(area=rows * width)
 
@@ -377,7 +381,7 @@ class _XlsxCells(Handler):
             self._inside = True
         elif name == "mergeCell":
             self._merged += 1
-        if self._tables > 1 or self._merged > _MAX_MERGED:
+        if self._tables > 1 or self._merged > MAX_MERGED:
             raise ScanError("it has more than one table of cells, or too many merged cells")
 
     def _start_row(self, attributes: dict[str, str]) -> None:

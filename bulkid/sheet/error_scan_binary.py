@@ -10,7 +10,17 @@ from typing import BinaryIO
 
 from bulkid.sheet.archive_parts import Archive, ScanError
 from bulkid.sheet.cells import NOT_CALCULATED
-from bulkid.sheet.error_scan import MAX_COLUMNS, MAX_ROWS, Errors, ErrorScan, main_part, no_such_cell, part_of
+from bulkid.sheet.error_scan import (
+    MAX_COLUMNS,
+    MAX_MERGED,
+    MAX_ROWS,
+    Errors,
+    ErrorScan,
+    Range,
+    main_part,
+    no_such_cell,
+    part_of,
+)
 
 _ERROR_TEXTS = {
     0x00: "#NULL!",
@@ -34,6 +44,7 @@ _BRT_CELL_SHARED = 7
 _BRT_SHORT_CELLS = range(13, 19)  # cells that do not say their column, but stand next to the one before
 _BRT_SHARED_STRING = 19
 _BRT_SHEET = 156
+_BRT_MERGED = 176
 _XLSB_STRINGS = "xl/sharedstrings.bin"
 _CELL_HEAD = 8  # bytes: column and style; a row's record is longer
 
@@ -87,6 +98,7 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> ErrorScan:
         content = archive.read(part_of(archive, book, sheets.get(sheet, "")))
         lengths = list(_xlsb_lengths(archive.read(_XLSB_STRINGS))) if _XLSB_STRINGS in archive.parts else []
     errors: Errors = {}
+    ranges: list[Range] = []
     row = last_row = last_column = text = 0
     for kind, start, size in _xlsb_records(content):
         if kind == _BRT_ROW:
@@ -103,7 +115,12 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> ErrorScan:
             elif kind == _BRT_CELL_SHARED:
                 at = struct.unpack_from("<I", content, start + 8)[0]
                 text += lengths[at] if at < len(lengths) else 0
-    return ErrorScan(errors, last_row * (last_column + 1), text)
+        elif kind == _BRT_MERGED:
+            top, bottom, left, right = struct.unpack_from("<4I", content, start)
+            ranges.append(((top, left), (bottom, right)))
+            if len(ranges) > MAX_MERGED:
+                raise ScanError("it has too many merged cells")
+    return ErrorScan(errors, last_row * (last_column + 1), text, ranges=ranges)
 
 
 def _xlsb_lengths(strings: bytes) -> Iterator[int]:

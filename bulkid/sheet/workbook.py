@@ -18,7 +18,7 @@ from xml.parsers.expat import ExpatError
 from bulkid.errors import SheetError
 from bulkid.sheet.archive_parts import Archive, ScanError
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
-from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, check_shared_strings, main_part, scan_xlsx
+from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, Range, check_shared_strings, main_part, scan_xlsx
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb
 from bulkid.sheet.error_scan_ods import scan_ods
 from bulkid.text import fold, printable_line
@@ -42,8 +42,6 @@ _MAX_RATIO = 200  # spreadsheets compress 5 to 30 times; repetitive ones up to 1
 
 CellValue = str | int | float | bool | dt.date | dt.time | dt.datetime | dt.timedelta
 """What calamine gives for a cell; a blank one is ``""``."""
-
-_Range = tuple[tuple[int, int], tuple[int, int]]
 
 _T = TypeVar("_T")
 
@@ -90,7 +88,7 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     _check_size(source, found.area, found.text)
     sheet = sheet_errors(source, lambda: book.get_sheet_by_name(name))
 
-    ranges = sheet.merged_cell_ranges or []
+    ranges = sheet.merged_cell_ranges or found.ranges
 
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
         chunks = _rows(sheet, source, size, found.errors, ranges)
@@ -266,7 +264,7 @@ def _rows(
     source: str,
     size: int,
     errors: Mapping[int, Mapping[int, str]],
-    merged: Sequence[_Range],
+    merged: Sequence[Range],
 ) -> Generator[list[tuple[str, ...]], None, None]:
     """Read rows from row 1 on, from the first column in use, with the error cells put back in their places."""
     start = sheet.start[1] if sheet.start else 0
@@ -307,7 +305,7 @@ def _with_whole_texts(
 
 
 def _without_covered(
-    rows: list[tuple[str, ...]], above: int, first: int, merged: Sequence[_Range]
+    rows: list[tuple[str, ...]], above: int, first: int, merged: Sequence[Range]
 ) -> list[tuple[str, ...]]:
     """Blank the cells that merged cells cover: a spreadsheet program does not show what they hold.
 

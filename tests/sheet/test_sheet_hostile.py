@@ -229,7 +229,7 @@ def test_a_shared_string_in_pieces_is_measured_whole() -> None:
 
 
 def test_too_many_merged_cells_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bulkid.sheet.error_scan._MAX_MERGED", 10)
+    monkeypatch.setattr("bulkid.sheet.error_scan.MAX_MERGED", 10)
     merged = "<mergeCells>" + '<mergeCell ref="A1:B1"/>' * 11 + "</mergeCells>"
     xml = f"<worksheet {MAIN}><sheetData>{HEAD}</sheetData>{merged}</worksheet>"
     assert "merged" in refused(with_sheet(xml.encode()))

@@ -281,6 +281,15 @@ def test_a_rich_text_of_xlsb_is_not_blank() -> None:
     assert cells(with_records(rich), "s.xlsb") == [(("r", "Finance"), [])]
 
 
+def test_what_a_merged_cell_of_xlsb_covers_counts_as_blank() -> None:
+    hidden = sheet_books._record(6, struct.pack("<II", 1, 0) + sheet_books._wide("hidden"))
+    merged = sheet_books._record(176, struct.pack("<4I", 1, 1, 0, 1))
+    for records, text in ((hidden, "hidden"), (hidden + merged, "")):
+        sheet, rows = read(with_records(records), "s.xlsb")
+        assert rows[0].cells == ("r", text)
+        assert [("merged" in note) for note in sheet.info.notes] == [True] * (not text)
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
