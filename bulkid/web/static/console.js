@@ -161,7 +161,7 @@ function follow(path, { lost, said, about = "", show, ended }) {
     const looking = new AbortController();
     const answer = await fetch(path, { signal: looking.signal }).catch(() => null);
     looking.abort();
-    if (answer && answer.status >= 400 && answer.status < 500) { // the session has ended, or the run is not there any more
+    if (answer && [401, 404].includes(answer.status)) { // the session has ended, or the run is not there any more
       location.reload();
     } else {
       connect();
