@@ -117,12 +117,14 @@ def _canonical(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         with suppress(KeyError):  # a key that only jobs have, or an unknown one: checked later
             key = setting(key).key
         if key in _SECRETS:
-            named = f"its name into {key}_env"
+            variable = f"an environment variable and its name into {key}_env"
             if key.startswith("notify_"):
-                named = f"give env:NAME in {key.replace('_', '.', 1)}"
+                variable = f"an environment variable and give env:NAME in {key.replace('_', '.', 1)}"
+            elif key == "database_url":  # a job names no variable for it
+                variable = f"the environment variable {setting(key).env}"
             key_errors.append(
-                f"key {given}: is a secret, and a job file holds none. Put it into an environment variable and "
-                f"{named}, or into a file and its path into {key}_file."
+                f"key {given}: is a secret, and a job file holds none. Put it into {variable}, "
+                f"or into a file and its path into {key}_file."
             )
         elif key in keys:
             key_errors.append(f"key {given}: {key} is given twice.")
@@ -161,7 +163,8 @@ def _key_error(error: Any) -> str:  # noqa: ANN401 - pydantic's mapping
         case "bad_value":
             context = error["ctx"]
             return f"key {key}: {context['shown'] or 'the value'} {context['problem']}. Give {context['allowed']}."
-    return f"key {key}: {show(error['input'])} is not a table. Write it as [{key}]."
+    shown = "the value" if key == "notify" else show(error["input"])  # it may be the address of a service
+    return f"key {key}: {shown} is not a table. Write it as [{key}]."
 
 
 def _closest(where: list[str]) -> str:

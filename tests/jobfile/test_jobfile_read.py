@@ -127,7 +127,7 @@ def test_all_faults_are_reported_at_once_each_with_key_value_and_what_is_allowed
 def test_what_must_be_there_is_missed_by_name(desk: Desk) -> None:
     assert "key source is missing." in desk.refusal('name = "x"')
     assert "key source.folder is missing. Give the path of a folder." in desk.refusal('[source]\nglob = "*"')
-    assert "key notify: 'me' is not a table. Write it as [notify]." in desk.refusal(SHEET + 'notify = "me"')
+    assert "key notify: the value is not a table. Write it as [notify]." in desk.refusal(SHEET + 'notify = "me"')
 
 
 def test_a_setting_may_be_written_as_elsewhere_but_once(desk: Desk) -> None:
@@ -162,6 +162,12 @@ def test_a_password_in_the_address_of_a_service_is_refused_and_not_shown(desk: D
     message = desk.refusal(f'{SHEET}notify.always = "mailto://me:{HUSH}@example.com"\n')
     assert "an address holds a password or a token, and a job file holds none" in message
     assert HUSH not in message
+
+
+def test_the_address_of_a_service_is_not_shown_and_advice_names_what_a_job_has(desk: Desk) -> None:
+    assert "a-token" not in desk.refusal(SHEET + 'notify = "slack://a-token/b-token/c-token"')
+    message = desk.refusal(SHEET + 'database_url = "postgresql://ada:hush@host/db"')
+    assert "the environment variable BULKID_DATABASE_URL, or into a file and its path into database_url_file" in message
 
 
 def test_a_secret_comes_from_the_variable_that_the_file_names(desk: Desk) -> None:
