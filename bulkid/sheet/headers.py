@@ -303,4 +303,6 @@ def _require_account(headers: Sequence[str], fields: Sequence[str]) -> None:
     hint = f'Add a column "{resource.id_column}" or "name", or say which column it is, e.g. --map "Column=name".'
     if not any(fields) and any(_GUID.fullmatch(trim(header)) or trim(header).isdecimal() for header in headers):
         hint = f"The first row looks like data: put a header row above it. {hint}"
+    elif not any(fields) and len(headers) == 1:
+        hint = f"The first row that is not blank holds the headers: remove a title above them. {hint}"
     raise SheetError(f"No column names the {resource.singular}. The columns are: {listed}.", hint=hint)
