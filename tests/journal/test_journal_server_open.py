@@ -68,6 +68,14 @@ def test_what_is_no_address_of_a_postgresql_database_is_told(tmp_path: Path, url
     assert "BULKID_DATABASE_URL" in str(refusal(tmp_path, url))
 
 
+@pytest.mark.parametrize("password", ["p@hush", "p@a/hush", "a@b@hush"])
+def test_a_password_with_an_at_sign_is_told_and_not_shown(tmp_path: Path, password: str) -> None:
+    """What stands behind the first @ would be taken for the host, or for the database, which messages show."""
+    error = refusal(tmp_path, f"postgresql://bulkid:{password}@127.0.0.1:1/bulkid")
+    assert "has an @ in its password or behind it" in str(error)
+    assert "%40" in error.hint
+
+
 def test_an_option_that_the_driver_does_not_know_is_told(tmp_path: Path, postgres: Place) -> None:
     assert "cannot be used" in str(refusal(tmp_path, f"{postgres.url}?nonsense=1"))
 
