@@ -57,11 +57,18 @@ def columns_of(upload_preview: UploadPreview, chosen: Sequence[str] | None = Non
             field,
             tuple(row[index] for row in seen.sample if index < len(row) and row[index]),
             guess=bool(field and close_to[index]),
-            error=_duplicate(headers, fields, index) if field and counts[field] > 1 else "",
+            error=_error_of(headers, fields, index, counts[field]) if field else "",
             hint=f"The header is close to “{close_to[index]}”: choose what it means." if close_to[index] else "",
         )
         for index, field in enumerate(fields)
     ]
+
+
+def _error_of(headers: Sequence[str], fields: Sequence[str], index: int, count: int) -> str:
+    """Why the field of a column, which so many columns have, cannot be its own; empty where it can."""
+    if not headers[index].strip():
+        return "The column has no header. Write one in the sheet, and upload it again."
+    return _duplicate(headers, fields, index) if count > 1 else ""
 
 
 def _duplicate(headers: Sequence[str], fields: Sequence[str], index: int) -> str:
@@ -75,8 +82,11 @@ def _duplicate(headers: Sequence[str], fields: Sequence[str], index: int) -> str
 def mapping_errors(columns: Sequence[ColumnLine], seen: SheetPreview) -> list[str]:
     """Why the columns cannot be used as they are, as sentences to stand above them; none where nothing is known."""
     found = []
-    if any(column.error for column in columns):
+    refused = [bool(seen.headers[column.index].strip()) for column in columns if column.error]
+    if True in refused:
         found.append("Two columns are read as the same field.")
+    if False in refused:
+        found.append("A column without a header cannot be used.")
     if any(column.hint for column in columns):
         found.append("A header might be misspelt. Check what it means, then continue.")
     resource = current()

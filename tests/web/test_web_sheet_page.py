@@ -65,6 +65,18 @@ async def test_two_columns_of_one_field_are_refused_beside_their_fields(console:
     assert entry.detail == "Two columns are read as the same field."
 
 
+@pytest.mark.parametrize("content", [b"name,\nrobot-0001,New\n", b"name, \nrobot-0001,New\n", b"x,\nrobot-0001,New\n"])
+async def test_a_field_for_a_column_without_a_header_is_refused_beside_it(console: World, content: bytes) -> None:
+    page = await console.browser.upload("accounts.csv", content.replace(b"\n", b",note\n", 1).replace(b"New", b"New,y"))
+    path = page.url.removeprefix(console.browser.base)
+    form = {"field-0": "name", "field-1": "display_name", "field-2": "", "continue": "1"}
+    page = await console.browser.post(path, form)
+    assert page.status == 400
+    assert "A column without a header cannot be used." in page.text
+    assert "Two columns" not in page.text
+    assert re.search(r'id="column-1" class="field-error">The column has no header', page.text)
+
+
 async def test_fields_have_the_names_that_people_use(console: World) -> None:
     _, page = await _uploaded(console, b"name,groups_to_remove,Remarks\nrobot-0001,Finance,x\n")
     assert _chosen(page, 1) == "Groups to remove"
