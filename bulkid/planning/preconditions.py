@@ -433,7 +433,8 @@ def _differing_groups(
     lacking = () if partial else [were[key] for key in were if key not in are]
     yield from (f"in {directory.group_name(group)}: expected yes, found no" for group in lacking)
     joined = [are[key] for key in are if key not in were]
-    yield from (f"in {directory.group_name(group)}: expected no, found yes" for group in joined)
+    doubt = "" if listed else " (it may be Everyone: without PM.Group.Read the groups were not read)"
+    yield from (f"in {directory.group_name(group)}: expected no, found yes{doubt}" for group in joined)
 
 
 def _has_logged_in_since(before: str, present: str) -> bool:

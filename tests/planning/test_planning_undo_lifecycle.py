@@ -398,3 +398,11 @@ def test_creations_and_deletions_are_undone_also_where_the_list_of_groups_lacks_
         ("Gone", Action.CREATE),
     ]
     assert found.desired_states[1].add == ("g-fin",)
+
+
+def test_a_group_of_a_created_account_may_be_everyone_where_the_groups_were_not_read() -> None:
+    left, found = (account("a-new", "Newcomer", "New", groups=groups) for groups in (None, ()))
+    left = left._replace(group_ids=())
+    unread, read = Directory("org", [found], None), Directory("org", [found], GROUPS)
+    assert deletion_conflict(left, found, read) == ""
+    assert "it may be Everyone: without PM.Group.Read" in deletion_conflict(left, found, unread)
