@@ -264,6 +264,8 @@ async def change_read_options(request: web.Request) -> web.StreamResponse:
         raise HTTPSeeOther(f"{_path(now)}?columns=changed")
     if now.parsed.check is None or not now.parsed.check.rows or _shows_other_errors(now, upload_preview):
         raise HTTPSeeOther(_path(now))
+    if seen is not None and chosen_fields(form, seen) != tuple(column.field for column in columns_of(now)):
+        raise HTTPSeeOther(f"{_path(now)}?columns=changed")  # another worksheet with the same headers
     return await _to_preview(request, now)
 
 

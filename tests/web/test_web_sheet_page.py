@@ -134,6 +134,24 @@ async def test_another_worksheet_comes_back_with_its_own_columns(console: World)
     assert "<ins>New name</ins>" in (await console.browser.preview_page(path)).text
 
 
+async def test_another_worksheet_with_the_same_headers_comes_back_where_its_columns_mean_something_else(
+    console: World,
+) -> None:
+    stream = io.BytesIO()
+    with xlsxwriter.Workbook(stream) as book:
+        for name in ("First", "Second"):
+            worksheet = book.add_worksheet(name)
+            worksheet.write_row(0, 0, ["name", "groups"])
+            worksheet.write_row(1, 0, ["robot-0001", "Finance"])
+    path, _ = await _uploaded(console, stream.getvalue(), "a.xlsx")
+    sent = {"continue": "1", "worksheet": "Second", "field-0": "name", "field-1": ""}
+    page = await console.browser.post(path, sent)
+    assert page.url.endswith(f"{path}?columns=changed"), "groups are not read unless the user sees it"
+    page = await console.browser.post(path, sent)
+    assert page.url.endswith("/preview")
+    assert "0</b> to change" in (await console.browser.preview_page(path)).text
+
+
 async def test_a_file_that_cannot_be_read_offers_the_next_upload_on_its_page(console: World) -> None:
     _, page = await _uploaded(console, b"name,display_name\nrobot-0001,x\n", "text.xlsx")
     assert 'aria-describedby="sheet-error sheet-help" aria-invalid="true" autofocus' in page.text
