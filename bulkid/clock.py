@@ -3,7 +3,7 @@
 import time
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 
@@ -40,15 +40,24 @@ class SystemClock:
         await anyio.sleep(seconds)
 
 
+_FIRST_TIME_NAMESPACE: Final = 0xEFFFFFFA  # of the machine itself: PROC_TIME_INIT_INO of Linux
+
+
 def boot_id() -> str:
     """What tells this boot of this machine from every other; empty where the system does not say.
 
-    Monotonic time is common to all processes of one boot, and means nothing beyond it.
+    Monotonic time is common to all processes of one boot, and means nothing beyond it. It is empty in a container whose
+    monotonic time is its own (a time namespace).
     """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
         return ""
+    try:
+        namespace = Path("/proc/self/ns/time").stat().st_ino
+    except OSError:  # a kernel without time namespaces
+        return boot
+    return boot if namespace == _FIRST_TIME_NAMESPACE else ""
 
 
 def iso_utc(epoch_s: float) -> str:

@@ -1,9 +1,12 @@
 """The ledger's own time: never faster than true time, never back, as fast as it wherever that can be told."""
 
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkid import clock as clock_module
 from bulkid.journal.quota.quota_clock import ClockReading, LastExchange, QuotaClock
 from tests.support.examples import examples
 
@@ -33,7 +36,7 @@ class World:
         self.seen: dict[int, LastExchange] = {}
         self.line: QuotaClock | None = None
 
-    def look(self, who: int, *, server: bool, takes_s: float) -> tuple[float, float]:
+    def look(self, who: int, *, server: bool, takes_s: float, containers: bool = False) -> tuple[float, float]:
         """One exchange of a process: true time, and the ledger's."""
         before = self.true - self.booted
         self.true += takes_s / 2
@@ -41,7 +44,8 @@ class World:
         if server:
             source, clock = "server", self.true + self.wall_off
         else:
-            source, clock = f"host boot-{self.boots}", self.true - self.booted
+            host = f"container-{who}" if containers else "host"
+            source, clock = f"{host} boot-{self.boots}", self.true - self.booted
         self.true += takes_s / 2
         shown = ClockReading(source, clock, before, self.true - self.booted)
         self.line = QuotaClock.begin(shown, WALL) if self.line is None else self.line.at(shown, self.seen.get(who))
@@ -50,10 +54,11 @@ class World:
 
 
 @settings(max_examples=examples(100, soak=1000), deadline=None)
-@given(moves)
+@given(moves, st.booleans())
 def test_in_a_file_it_is_exact_within_a_boot_and_never_fast_over_several(
-    moves: list[tuple[str, int, float, float, float]],
+    moves: list[tuple[str, int, float, float, float]], containers: bool
 ) -> None:
+    """Processes in containers have one machine's monotonic time, and host names of their own."""
     world = World()
     history: list[tuple[float, float, int]] = []  # true time, the ledger's, which boot
     for what, who, seconds, step, _ in moves:
@@ -65,7 +70,7 @@ def test_in_a_file_it_is_exact_within_a_boot_and_never_fast_over_several(
             world.true += 1.0
             world.booted = world.true - seconds / 2
             world.seen = {}
-        at, now = world.look(who, server=False, takes_s=0.0)
+        at, now = world.look(who, server=False, takes_s=0.0, containers=containers)
         for earlier_at, earlier, boot in history:
             assert 0 <= now - earlier <= at - earlier_at + 1e-3
             if boot == world.boots:
@@ -136,12 +141,21 @@ def test_a_restarted_machine_knows_how_long_it_has_been_up() -> None:
     assert line.at(ClockReading("host boot-2", 400.0, 400.0, 400.0)).last_time == WALL + 400.0
 
 
-@pytest.mark.parametrize("source", ["other boot-2", "host ", "host boot-1x other", " boot-2"])
+@pytest.mark.parametrize("source", ["other boot-2", "host ", "other ", "host boot-1x other", " boot-2"])
 def test_where_it_cannot_be_told_how_much_time_has_passed_none_has(source: str) -> None:
     line = QuotaClock.begin(ClockReading("host boot-1", 5000.0, 5000.0, 5000.0), WALL)
     moved = line.at(ClockReading(source, 9000.0, 9000.0, 9000.0))
     assert moved.last_time == WALL
     assert moved.at(ClockReading(source, 9001.5, 9001.5, 9001.5)).last_time == WALL + 1.5
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has time namespaces")
+def test_a_container_with_a_monotonic_time_of_its_own_does_not_say_which_boot_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert clock_module.boot_id()
+    monkeypatch.setattr(clock_module, "_FIRST_TIME_NAMESPACE", -1)
+    assert clock_module.boot_id() == ""
 
 
 def test_monotonic_time_that_went_back_without_a_word_of_a_boot_counts_for_nothing() -> None:

@@ -37,8 +37,8 @@ class QuotaClock:
 
     def at(self, reading: ClockReading, last: "LastExchange | None" = None) -> "QuotaClock":
         """Advance to a reading; ``last`` is this process's own last exchange, None where it had none."""
-        time = self.last_time
-        if reading.source == self.source:
+        time, same_clock = self.last_time, _same_clock(self.source, reading.source)
+        if same_clock:
             time = max(time, self.time_at_anchor + reading.clock - self.clock_at_anchor)
         else:
             time += _since_boot(self.source, reading)
@@ -49,7 +49,7 @@ class QuotaClock:
                 time = max(time, last.time + reading.before - last.reading.after)
         time = max(time, self.last_time)
         projected = self.time_at_anchor + reading.clock - self.clock_at_anchor
-        if reading.source == self.source and abs(time - projected) < _SAME_S:
+        if same_clock and abs(time - projected) < _SAME_S:
             return replace(self, last_time=time, ticks=self.ticks + 1)
         return QuotaClock(reading.source, reading.clock, time, time, self.ticks + 1)
 
@@ -64,6 +64,12 @@ class LastExchange:
 
 
 _SAME_S = 1e-6  # the anchor stays, so that rounding does not add up
+
+
+def _same_clock(source: str, other: str) -> bool:
+    """Whether two sources are one clock: each container of a machine has a host name of its own, in one boot."""
+    boot, other_boot = source.rpartition(" ")[2], other.rpartition(" ")[2]
+    return source == other or (boot == other_boot != "")
 
 
 def _since_boot(source: str, reading: ClockReading) -> float:
