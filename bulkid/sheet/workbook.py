@@ -318,7 +318,9 @@ def _without_covered(
     changed: dict[int, list[str]] = {}
     for (top, left), (bottom, right) in merged:
         for at in range(max(top - above, 0), min(bottom - above + 1, len(rows))):
-            cells = changed.setdefault(at, list(rows[at]))
+            if at not in changed:
+                changed[at] = list(rows[at])
+            cells = changed[at]
             for column in range(max(left - first, 0), min(right - first + 1, len(cells))):
                 if (at + above, column + first) != (top, left):
                     cells[column] = ""
