@@ -183,6 +183,17 @@ def test_a_check_of_a_drop_folder_looks_at_each_file_and_moves_none(tmp_path: Pa
     assert sorted(file.name for file in inbox.iterdir()) == before
 
 
+def test_a_dropped_file_that_cannot_be_read_is_said_to_a_quiet_job_too(tmp_path: Path) -> None:
+    """Cron mails what a quiet job prints: an exit code alone would tell no one."""
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / "bad.csv").write_text("nothing,known\n1,2\n", encoding="utf-8")
+    job_file = tmp_path / "job.toml"
+    job_file.write_text('sandbox = true\nyes = true\nsource = {folder = "inbox", settle = 0}\n', encoding="utf-8")
+    done = Bulkid(tmp_path)("run", "job.toml", "--quiet")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{tmp_path / 'inbox' / 'bad.csv'}: No column names the robot account." in done.stderr
+
+
 # --- hours
 
 

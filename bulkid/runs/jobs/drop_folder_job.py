@@ -229,7 +229,8 @@ class _FolderJob:
                 result = await self.attempt.resume(file.run_id)
         except SheetError as error:
             log.info("file.failed", file=plain_name(file.name), error=error.message)
-            self._note(f"{error.message} {error.hint}".strip())
+            name = "" if shown in error.message else f"{shown}: "
+            self.attempt.context.hooks.warn(f"{name}{error.message} {error.hint}".strip())
             self.attempt.codes.append(error.exit_code)
             await self._close(file, FAILED, f"{error.message}\n{error.hint}".strip())
             return True
