@@ -1,7 +1,7 @@
 """The commands for job files: one job, its drop folder, or several jobs side by side."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,8 +21,9 @@ from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import TerminalHooks, show_progress, use_logs
 from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
-from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, UsageError
+from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.jobfile.read import JobFile, read_job
+from bulkid.model import RunStatus
 from bulkid.sheet import require_file
 
 MAX_NAME_WIDTH = 24
@@ -128,12 +129,19 @@ def run(sources: Sequence[str], load: Load, *, show_all: bool = False) -> int:
         _require_yes(job, is_single=len(loaded) == 1)
     results = [_run_one(loaded[0], show_all=show_all)] if len(loaded) == 1 else _run_all(loaded)
     if any(job.settings.json for job in loaded):
-        summaries = [finished.summary for result in results for finished in result.runs]
-        nothing = not summaries and any(result.error for result in results)
-        print_json(library.nothing_summary("run") if nothing else library.combined_summary(summaries))
+        print_json(library.combined_summary([each for result in results for each in _summaries(result)]))
     for result in results:
         print_error(result.error)
     return library.worst_exit_code(result.exit_code for result in results)
+
+
+def _summaries(result: "library.JobResult") -> "list[Mapping[str, Any]]":
+    """The summaries of a job's runs, and one for what ended it, or was refused, without a run."""
+    summaries: list[Mapping[str, Any]] = [finished.summary for finished in result.runs]
+    if result.exit_code != EXIT_OK and result.exit_code not in {finished.exit_code for finished in result.runs}:
+        stopped = result.exit_code == EXIT_INTERRUPTED
+        summaries.append(library.nothing_summary("run", RunStatus.INTERRUPTED if stopped else RunStatus.REFUSED))
+    return summaries
 
 
 def _read_all(sources: Sequence[str]) -> list[JobFile]:

@@ -194,6 +194,25 @@ def test_a_dropped_file_that_cannot_be_read_is_said_to_a_quiet_job_too(tmp_path:
     assert f"{tmp_path / 'inbox' / 'bad.csv'}: No column names the robot account." in done.stderr
 
 
+def test_a_dropped_file_that_cannot_be_read_is_refused_in_the_json_of_its_job(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / "bad.csv").write_text("nothing,known\n1,2\n", encoding="utf-8")
+    job_file = tmp_path / "job.toml"
+    job_file.write_text('sandbox = true\nyes = true\nsource = {folder = "inbox", settle = 0}\n', encoding="utf-8")
+    bulkid = Bulkid(tmp_path)
+    alone = bulkid("run", "job.toml", "--json")
+    assert alone.returncode == 2
+    only_summary(alone, status="refused", rows=0, run_id=None)
+    (inbox / "bad.csv").write_text("known,nothing\n1,2\n", encoding="utf-8")
+    renames(inbox, 2, name="good.csv")
+    both = bulkid("run", "job.toml", "--json")
+    assert both.returncode == 2
+    total = json.loads(both.stdout)
+    assert (total["status"], total["rows"], total["updated"]) == ("refused", 2, 2)
+    assert sorted(each["status"] for each in total["runs"]) == ["completed", "refused"]
+
+
 # --- hours
 
 
