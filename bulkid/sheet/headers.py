@@ -40,6 +40,7 @@ class SheetOptions:
 
 
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_DELIMITER = re.compile(r"[,;|\t]")
 _SEPARATING = re.compile(r"[\s_\-]+")
 
 
@@ -304,5 +305,7 @@ def _require_account(headers: Sequence[str], fields: Sequence[str]) -> None:
     if not any(fields) and any(_GUID.fullmatch(trim(header)) or trim(header).isdecimal() for header in headers):
         hint = f"The first row looks like data: put a header row above it. {hint}"
     elif not any(fields) and len(headers) == 1:
-        hint = f"The first row that is not blank holds the headers: remove a title above them. {hint}"
+        title = "The first row that is not blank holds the headers: remove a title above them."
+        one_cell = "All headers stand in one cell: split it into columns, or give the right delimiter."
+        hint = f"{one_cell if known_headers(_DELIMITER.split(headers[0])) else title} {hint}"
     raise SheetError(f"No column names the {resource.singular}. The columns are: {listed}.", hint=hint)
