@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bulkid.errors import BulkidError
 from bulkid.resources import current
 from bulkid.sheet import SheetPreview, UncertainEncodingError, column_label, column_letters, suggest_fields
+from bulkid.sheet.headers import header_key
 from bulkid.web.previews import UploadPreview
 from bulkid.web.uploads import ReadOptions
 
@@ -131,7 +132,7 @@ def reading_of(form: Mapping[str, str], upload_preview: UploadPreview) -> ReadOp
         column_map, ignored = {}, ()
     elif seen is not None:
         column_map, ignored = _mapping(chosen_fields(form, seen), seen, upload_preview)
-    return ReadOptions(
+    reading = ReadOptions(
         sheet=before.sheet if same_sheet else worksheet,
         encoding=form.get("encoding", "")[:40],
         delimiter=form.get("delimiter", "")[:10],
@@ -139,6 +140,18 @@ def reading_of(form: Mapping[str, str], upload_preview: UploadPreview) -> ReadOp
         ignore_columns=ignored,
         skip_invalid=bool(form.get("skip_invalid")),
     )
+    return reading if seen is None else of_present_columns(reading, seen)
+
+
+def of_present_columns(reading: ReadOptions, seen: SheetPreview) -> ReadOptions:
+    """The options without columns that a sheet does not have, which nothing could be read with.
+
+    They are those of another reading: with another delimiter the columns have other headers.
+    """
+    keys = set(map(header_key, seen.headers))
+    column_map = {header: field for header, field in reading.column_map.items() if header_key(header) in keys}
+    ignored = tuple(header for header in reading.ignore_columns if header_key(header) in keys)
+    return replace(reading, column_map=column_map, ignore_columns=ignored)
 
 
 def _mapping(

@@ -52,6 +52,7 @@ from bulkid.web.sheet_mapping import (
     columns_of,
     encodings_of,
     mapping_errors,
+    of_present_columns,
     reading_of,
     readings_of,
 )
@@ -258,6 +259,11 @@ async def change_read_options(request: web.Request) -> web.StreamResponse:
         changed = await console.read_otherwise(upload_preview, reading, principal_of(request))
         await note(request, "sheet read otherwise", changed.upload_id, changed.name)
         now = await console.upload_previews.get(changed)
+        if now.parsed.sheet_preview is not None:
+            fitting = of_present_columns(reading, now.parsed.sheet_preview)
+            if fitting != reading:
+                changed = await console.read_otherwise(now, fitting, principal_of(request))
+                now = await console.upload_previews.get(changed)
     if not continues:
         raise HTTPSeeOther(_path(now))
     if _columns(now) != _columns(upload_preview):

@@ -14,6 +14,7 @@ from bulkid.resources import current
 from bulkid.sheet import SheetOptions, fields_for_headers, suggest_fields
 from bulkid.web.wording import ALLOW_DELETIONS, console_words
 from tests.support.web_console import Page, World, sheet
+from tests.support.web_programs import Program
 from tests.support.web_users import signed_in, team
 
 FORM_OF_TWO = {"continue": "1", "field-0": "name", "field-1": "display_name", "encoding": "", "delimiter": ""}
@@ -115,6 +116,29 @@ async def test_another_delimiter_comes_back_with_its_columns(console: World) -> 
     page = await console.browser.post(path, {**FORM_OF_TWO, "delimiter": "semicolon", "field-1": ""})
     assert page.url.endswith(f"{path}?columns=changed")
     assert "Check what they mean, then continue." in page.text
+
+
+async def test_what_was_chosen_for_columns_of_another_delimiter_stands_in_the_way_of_no_other(console: World) -> None:
+    path, _ = await _uploaded(console, b"name,display_name;groups\nrobot-0001,x;Finance\n")
+    form = {"continue": "1", "field-0": "name", "field-1": ""}
+    for _ in range(2):
+        await console.browser.post(path, {**form, "delimiter": "semicolon"})
+    page = await console.browser.post(path, {**form, "delimiter": "comma"})
+    assert page.url.endswith(f"{path}?columns=changed")
+    assert 'id="mapping-error"' not in page.text
+    page = await console.browser.post(path, {**form, "delimiter": "comma"})
+    assert page.url.endswith("/preview")
+
+
+async def test_columns_that_cannot_be_read_as_a_program_chose_them_say_so(console: World) -> None:
+    path, _ = await _uploaded(console, b"name,display_name\nrobot-0001,x\n")
+    program = Program(console)
+    status, _ = await program.ask("PATCH", path, json={"map": {"Login": "name"}})
+    assert status == 200
+    page = await console.browser.get(path)
+    assert "The columns cannot be read as they were chosen." in page.text
+    page = await console.browser.post(path, FORM_OF_TWO)
+    assert page.url.endswith("/preview")
 
 
 async def test_another_worksheet_comes_back_with_its_own_columns(console: World) -> None:
