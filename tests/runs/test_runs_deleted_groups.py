@@ -1,4 +1,4 @@
-"""Accounts that need a group which was deleted after the plan was made fail once, whatever their other groups do."""
+"""Accounts that need a group which was deleted after the plan was made fail once; those that were to leave it have."""
 
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ class WithoutFinance(Identity):
         response = await super().serve(request)
         if self.asked[-1] != "GET Group":
             return response
+        if self.count("GET Group") > 1:
+            for found in self.accounts.values():
+                found["groupIds"] = [group for group in found["groupIds"] if group != "g-fin"]
         groups = {"g-all": "Everyone", "g-ops": "Ops"} | ({"g-fin": "Fin"} if self.count("GET Group") == 1 else {})
         return web.json_response([{"id": group, "name": name} for group, name in groups.items()])
 
@@ -42,3 +45,13 @@ async def test_an_account_that_fails_for_a_deleted_group_is_not_sent_by_itself_a
     assert (result.exit_code, result.summary["failed"], result.summary["updated"]) == (1, 6, 6), result.error
     assert {row["error_code"] for row in report(result) if row["status"] == "failed"} == {"group_gone"}
     assert server.count("PUT RobotAccount") == 0
+
+
+async def test_an_account_that_was_to_leave_a_deleted_group_has_left_it(tmp_path: Path) -> None:
+    rows = [(each, "Ops" if each in BOTH and each != POISONED else "", "Fin") for each in IDS]
+    path = sheet(tmp_path, ("id", "groups_to_add", "groups_to_remove"), rows)
+    async with WithoutFinance(account(each, groups=["g-fin"]) for each in IDS).served() as server:
+        result = await runs.run(path, server.target, options(tmp_path, via="groups"), context(tmp_path))
+    assert (result.exit_code, result.summary["updated"], result.summary["unchanged"]) == (0, 5, 7), result.error
+    assert server.count("PUT") == 1
+    assert {row["attempts"] for row in report(result) if row["status"] == "unchanged"} == {"0"}

@@ -157,16 +157,17 @@ class BatchQueue:
             return []
         self._members_accepted.add(batch.group_id)
         self._largest_accepted = max(self._largest_accepted, len(batch))
-        complete = []
-        for number in batch.members:
-            self._open_batches[number] -= 1
-            if not self._open_batches[number] and number not in self.individual:
-                complete.append(number)
+        complete = [number for number in batch.members if self.passed(number)]
         deferred_half, batch.deferred_half = batch.deferred_half, None
         if deferred_half is not None:
             self._split_refused(deferred_half)
         self._close(batch)
         return complete
+
+    def passed(self, number: int) -> bool:
+        """Record that one batch of a run item has passed. Return whether they have now all passed."""
+        self._open_batches[number] -= 1
+        return not self._open_batches[number] and number not in self.individual
 
     def refused(self, batch: Batch) -> None:
         """Record that the server refused a batch, because of one of its members or of the group."""

@@ -287,12 +287,19 @@ class GroupSender:
         return self.names.group(group_id) is None
 
     def _fail_group(self, group_id: str, numbers: Iterable[int], status: int | None) -> None:
-        """Settle the accounts that need a deleted group: the server would refuse each of their own PUTs."""
+        """Settle the accounts that need a deleted group: the server would refuse each of their own PUTs.
+
+        Those that were to leave it have left it: they are read back.
+        """
         self._deleted_groups.add(fold(group_id))
         name = self.sender.directory.group_name(group_id)
         error = f"The group {name} does not exist any more: it was deleted after the plan was made."
         for number in numbers:
             if number in self._failed or number in self.queue.individual:
+                continue
+            if not any(fold(group) == fold(group_id) for group in self.changes[number].add):
+                if self.queue.passed(number):
+                    self._accept(number, 0)
                 continue
             self._failed.add(number)
             self.sender.fail(number, self._outcome(number, Status.FAILED, status, "group_gone", error))
@@ -343,5 +350,9 @@ class GroupSender:
 
     def _confirm(self, number: int) -> None:
         self.sender.progress.unverified -= 1
+        if not self._attempts[number]:  # it left a group by the end of that
+            self.sender.progress.unchanged += 1
+            self.sender.writer.add(number, Outcome(Status.UNCHANGED, finished_at=self.sender.clock.now()))
+            return
         self.sender.progress.updated += 1
         self.sender.writer.add(number, self._outcome(number, Status.UPDATED, self._status[number] or None))
