@@ -86,11 +86,16 @@ def sum_answers(
 def _metrics(journal: Journal, record: RunRecord) -> RunMetrics:
     job = job_of(record)
     counts: Mapping[Status, int] = journal.counts(record.run_id)
-    if record.status is RunStatus.COMPLETED:
+    if _has_succeeded(record):
         return RunMetrics(job, record, counts, record.finished_at)
-    completed = newest_runs(journal, (RunStatus.COMPLETED,))
+    completed = filter(_has_succeeded, newest_runs(journal, (RunStatus.COMPLETED,)))
     before = next((run for run in completed if job_of(run) == job and run.run_id != record.run_id), None)
     return RunMetrics(job, record, counts, None if before is None else before.finished_at)
+
+
+def _has_succeeded(record: RunRecord) -> bool:
+    """Whether every row is updated, created, deleted or unchanged: a trial that is complete may have left some."""
+    return record.status is RunStatus.COMPLETED and not record.counters.get("left_rows")
 
 
 def metrics(state_dir: Path | None = None, *, database_url: str = "") -> bytes:
@@ -108,7 +113,7 @@ def metrics(state_dir: Path | None = None, *, database_url: str = "") -> bytes:
             job = job_of(record)
             if job not in newest:
                 newest[job] = with_actual_status(journal, record)
-            if record.status is RunStatus.COMPLETED:
+            if _has_succeeded(record):
                 succeeded.setdefault(job, record.finished_at)
         return render_metrics(
             RunMetrics(job, record, journal.counts(record.run_id), succeeded.get(job))

@@ -52,6 +52,20 @@ def test_a_run_leaves_its_figures_and_the_next_keeps_the_time_of_the_last_succes
     assert second["bulkid_run_started_timestamp_seconds{}"] > first["bulkid_run_started_timestamp_seconds{}"]
 
 
+def test_a_trial_that_leaves_rows_is_no_success_until_the_rest_is_done(tmp_path: Path, server: Hosted) -> None:
+    bulkid = connected_to(tmp_path, server.url, BULKID_METRICS_FILE="bulkid.prom")
+    done = bulkid("run", str(renames(tmp_path, 3, "Trial")), "--yes", "--first", "1")
+    assert done.returncode == 0, done.stderr
+    trial = figures_in((tmp_path / "bulkid.prom").read_text())
+    assert (trial["bulkid_run_status{status=completed}"], trial["bulkid_run_rows{status=pending}"]) == (1, 2)
+    assert "bulkid_last_success_timestamp_seconds{}" not in trial
+    assert figures_in(runs.metrics(tmp_path / "state").decode()) == trial
+    run_id = bulkid.run_folder().name
+    assert bulkid("resume", run_id, "--yes").returncode == 0
+    whole = figures_in((tmp_path / "bulkid.prom").read_text())
+    assert whole["bulkid_last_success_timestamp_seconds{}"] == whole["bulkid_run_finished_timestamp_seconds{}"]
+
+
 def test_answers_are_told_by_their_class(tmp_path: Path) -> None:
     with hosted(accounts=60, limits=()) as host:
         bulkid = connected_to(tmp_path, host.url)
