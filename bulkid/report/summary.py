@@ -82,7 +82,7 @@ def note_of(run: RunRecord) -> str:
 def trial_outcome(run: RunRecord, left: int) -> str:
     """What follows a trial that left accounts for later: ``Trial finished: 5 accounts. Next: review ...``."""
     finished = trial_finished(run)
-    if run.options.get("job"):
+    if _continuing_job(run):
         return f"{finished} {how_to_resume(run)}"
     return f"{finished} Next: review the remaining {left:,} with: bulkid resume {run.run_id}"
 
@@ -99,9 +99,20 @@ def how_to_resume(run: RunRecord) -> str:
     """
     if run.phase == "reading" and run.options.get("path") == "" and run.command != "undo":
         return "Start it again with the same input."
-    if job := run.options.get("job"):
+    if job := _continuing_job(run):
         return f"To continue, start the job {job!r} again."
     return f"Continue with: bulkid resume {run.run_id}"
+
+
+def _continuing_job(run: RunRecord) -> str:
+    """The job whose next start continues the run; empty for none.
+
+    A trial of a drop folder's file is not continued: when it has ended, its job puts the file into the archive.
+    """
+    sheet = run.options.get("sheet") or {}
+    if run.options.get("first") and not sheet.get("follow_links", True):  # only sheets of drop folders have it so
+        return ""
+    return str(run.options.get("job") or "")
 
 
 def build_summary(

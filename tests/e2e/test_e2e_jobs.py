@@ -194,6 +194,22 @@ def test_a_dropped_file_that_cannot_be_read_is_said_to_a_quiet_job_too(tmp_path:
     assert f"{tmp_path / 'inbox' / 'bad.csv'}: No column names the robot account." in done.stderr
 
 
+def test_the_rest_of_a_trial_of_a_dropped_file_is_run_as_its_message_says(tmp_path: Path) -> None:
+    """The file is in the archive by then: another start of the job does not take it again."""
+    (tmp_path / "inbox").mkdir()
+    renames(tmp_path / "inbox", 3, name="three.csv")
+    job_file = tmp_path / "job.toml"
+    job_file.write_text('sandbox = true\nyes = true\nsource = {folder = "inbox", settle = 0}\n', encoding="utf-8")
+    bulkid = Bulkid(tmp_path)
+    trial = bulkid("run", "job.toml", "--first", "1")
+    advice = f"review the remaining 2 with: bulkid resume {bulkid.run_folder().name}\n"
+    assert (trial.returncode, trial.stdout.endswith(advice)) == (0, True), trial.stdout
+    assert bulkid("resume").stderr.endswith(advice)
+    _, *command = advice.partition(": ")[2].split()
+    rest = bulkid(*command, "--yes", "--json")
+    only_summary(rest, updated=3, pending=0)
+
+
 def test_a_dropped_file_that_cannot_be_read_is_refused_in_the_json_of_its_job(tmp_path: Path) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
