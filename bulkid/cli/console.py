@@ -19,10 +19,11 @@ from bulkid.cli.terminal import use_logs
 from bulkid.clock import SystemClock, iso_utc
 from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
-from bulkid.errors import EXIT_OK, UsageError
+from bulkid.errors import EXIT_OK, StateError, UsageError
 from bulkid.extras import require_extra
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord
 from bulkid.journal.names import require_user_name
+from bulkid.logs import log
 from bulkid.text import count_of
 from bulkid.web.auth.access import Role
 
@@ -48,14 +49,20 @@ async def _offer_links(
     """Show a new sign-in link when the last session has ended: the user would have to start the console again."""
     while not stop.requested:
         await console.sessions.wait_for_end(_CHECK_INTERVAL_S)
-        if await anyio.to_thread.run_sync(console.store.users):
-            print_line("There are users now, who sign in by name and password. Start the console again to let them in.")
-            return
-        if not authenticator.has_unused_link and not await console.sessions.of_user(
-            authenticator.user_key, authenticator.epoch
-        ):
-            print_line("The last session has ended. This link lets one browser in, once:")
-            print_line(f"  {await _new_link(console, authenticator, address)}")
+        try:
+            if await anyio.to_thread.run_sync(console.store.users):
+                print_line(
+                    "There are users now, who sign in by name and password. Start the console again to let them in."
+                )
+                return
+            if not authenticator.has_unused_link and not await console.sessions.of_user(
+                authenticator.user_key, authenticator.epoch
+            ):
+                link = await _new_link(console, authenticator, address)
+                print_line("The last session has ended. This link lets one browser in, once:")
+                print_line(f"  {link}")
+        except StateError as error:  # the next look may succeed
+            log.warning("console.sessions_unknown", error=error.message)
 
 
 def serve(settings: Settings) -> int:
@@ -63,6 +70,7 @@ def serve(settings: Settings) -> int:
     require_extra("console", "The web console")
     from bulkid.web.auth.users import LocalAuthenticator
     from bulkid.web.console import Console
+    from bulkid.web.middleware import addresses_of
     from bulkid.web.server import serving
 
     out, err = render.console(stderr=False), render.console(stderr=True)
@@ -87,7 +95,10 @@ def serve(settings: Settings) -> int:
                             partial(_offer_links, console, console.authenticator, address, out.print, stop)
                         )
                     else:
-                        out.print(f"The console is at {address}.")
+                        found = addresses_of(console.serve)[0]
+                        out.print(f"The console is at {found}.")
+                        if found != address:
+                            out.print(f"It listens at {address}.")
                     out.print("Ctrl+C ends it. Runs under way can be resumed later.")
                     await stop.wait()
                     active_runs = console.job_runner.running

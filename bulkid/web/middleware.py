@@ -13,7 +13,7 @@ from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.auth.access import Handler, Principal, RefusedError, Role, Route, RouteKind
 from bulkid.web.auth.users import LINKS_DISABLED, principal_of_token
-from bulkid.web.console import console_of
+from bulkid.web.console import ServeOptions, console_of
 from bulkid.web.pages import PRINCIPAL, SESSION, page
 from bulkid.web.previews import BusyError
 from bulkid.web.request_bodies import GO_BACK, form_of, is_text, read_body
@@ -186,10 +186,14 @@ def refuse_host(request: web.Request) -> web.Response:
 
 def own_addresses(request: web.Request) -> list[str]:
     """The addresses under which browsers reach this console: public names first, then where it listens."""
-    serve = console_of(request).serve
+    return addresses_of(console_of(request).serve, _local_address(request))
+
+
+def addresses_of(serve: ServeOptions, reached: str = "") -> list[str]:
+    """The addresses under which browsers reach a console; ``reached``: see :func:`own_names`."""
     if serve.behind_proxy:
         return [f"https://{name}" for name in serve.public_names]
-    host = serve.host if serve.host not in _ALL_ADDRESSES else _local_address(request) or "localhost"
+    host = serve.host if serve.host not in _ALL_ADDRESSES else reached or "localhost"
     names = (*serve.public_names, f"[{host}]" if ":" in host else host)
     return [f"{'https' if serve.secure else 'http'}://{name}:{serve.port}" for name in names]
 

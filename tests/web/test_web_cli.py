@@ -11,19 +11,21 @@ import time
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from bulkid import runs
 from bulkid.cli import console
 from bulkid.config.settings import Settings
-from bulkid.errors import UsageError
-from bulkid.journal.console_store import ConsoleStore
+from bulkid.engine.signals import Stop
+from bulkid.errors import StateError, UsageError
+from bulkid.journal.console_store import ConsoleStore, UserRecord
 from bulkid.web.console import ServeOptions
 from bulkid.web.server import tls_of
 from tests.support.bulkid_command import Bulkid
 from tests.support.sandbox_host import Hosted, hosted
 from tests.support.served_console import served
-from tests.support.web_console import LONGEST_S, browser_at, run_id_of, sheet
+from tests.support.web_console import LONGEST_S, browser_at, run_id_of, sheet, world
 
 PASSWORD = "correct horse battery"
 
@@ -252,6 +254,38 @@ async def test_the_console_speaks_tls(bulkid: Bulkid, tmp_path: Path) -> None:
         trusted = ssl.create_default_context(cafile=str(certificate))
         async with browser_at(address) as browser, browser.session.get(f"{address}/", ssl=trusted) as answer:
             assert answer.status == 401
+
+
+def test_the_terminal_names_an_address_under_which_the_console_answers(bulkid: Bulkid, tmp_path: Path) -> None:
+    certificate = tmp_path / "cert.pem"
+    _make_certificate(certificate)
+    bulkid.as_process("users", "add", "ada", "--role", "admin", stdin=f"{PASSWORD}\n")
+    options = ("--sandbox", "--certfile", str(certificate), "--public-name", "bulkid.example.com")
+    with served(bulkid, *options) as (_, address, _key):
+        assert re.fullmatch(r"https://bulkid\.example\.com:\d+", address)
+
+
+async def test_a_database_that_is_away_for_a_moment_does_not_end_the_offer_of_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as made:
+        stop, lines, users = Stop(), list[str](), made.console.store.users
+
+        def away() -> list[UserRecord]:
+            monkeypatch.setattr(made.console.store, "users", users)
+            raise StateError("The database is away.")
+
+        async def look(_timeout_s: float) -> None:
+            await anyio.lowlevel.checkpoint()
+            if lines:
+                stop.request("Seen")
+
+        await made.browser.post("/signout")
+        monkeypatch.setattr(made.console.store, "users", away)
+        monkeypatch.setattr(made.console.sessions, "wait_for_end", look)
+        with anyio.fail_after(LONGEST_S):
+            await console._offer_links(made.console, made.authenticator, "http://x", lines.append, stop)
+        assert lines[0] == "The last session has ended. This link lets one browser in, once:"
 
 
 def test_no_older_tls_than_1_2_is_spoken(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from bulkid.web import request_bodies
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.console import ServeOptions
+from bulkid.web.middleware import addresses_of
 from bulkid.web.server import ROUTES, ConnectionLimit, _Admission, tls_of
 from tests.support.identity_wire import TLS
 from tests.support.web_console import World, raw
@@ -258,6 +259,18 @@ async def test_on_all_addresses_the_one_that_was_reached_and_the_public_names_ar
             links = re.findall(r'<a class="any" href="([^"]*)"', answer.decode())
             assert links == [f"http://Bulkid.example.COM:{port}/", f"http://127.0.0.1:{port}/"]
             assert not name or name not in answer, "what the client sent is not repeated"
+
+
+@pytest.mark.parametrize(
+    ("serve", "addresses"),
+    [
+        (ServeOptions(port=443, host="0.0.0.0", certfile=Path("x")), ["https://localhost:443"]),  # noqa: S104
+        (ServeOptions(port=8766, host="::1"), ["http://[::1]:8766"]),
+        (ServeOptions(port=8766, behind_proxy=True, public_names=("b.example.com",)), ["https://b.example.com"]),
+    ],
+)
+def test_the_addresses_of_a_console_are_such_that_it_answers(serve: ServeOptions, addresses: list[str]) -> None:
+    assert addresses_of(serve) == addresses
 
 
 async def test_a_program_under_a_foreign_host_name_is_told_the_address(tmp_path: Path) -> None:
