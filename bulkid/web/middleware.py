@@ -56,6 +56,8 @@ TLS_ALONE: Final = "max-age=31536000"  # a year, as OWASP ASVS 4.0 14.4.5 asks
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Give every answer the headers that restrict what a browser does with it. aiohttp calls this for every answer."""
+    if response.content_type == "text/event-stream":
+        del response.headers["Cache-Control"]  # the library's no-cache lets a browser keep the names of accounts
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if console_of(request).serve.is_tls_alone:

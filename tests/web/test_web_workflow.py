@@ -280,6 +280,14 @@ async def test_the_events_of_a_run_hold_its_whole_state_and_end_with_it(tmp_path
         assert states[-1]["changed"] == 40
 
 
+async def test_a_browser_may_not_keep_the_events_of_a_run(console: World) -> None:
+    run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(2))))
+    await console.browser.run_ended(run_id)
+    page = await console.browser.get(f"/runs/{run_id}/events")
+    assert "event: ended" in page.text
+    assert page.headers.getall("Cache-Control") == ["no-store"]
+
+
 async def test_a_failure_is_reported_of_while_the_run_goes_on(tmp_path: Path) -> None:
     options = small_organization(latency_s=0.05, poisoned=("robot-0001",))
     async with world(tmp_path, sandbox=options, concurrency=1) as console:
