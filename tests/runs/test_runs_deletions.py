@@ -265,6 +265,25 @@ def test_an_approved_deletion_leaves_an_account_alone_that_logged_in_while_the_r
         assert (row.error_code, "last login: expected none" in row.error) == ("changed_since", True)
 
 
+def test_an_approved_deletion_of_an_account_that_is_gone_once_the_other_changes_are_sent_is_not_sent(
+    tmp_path: Path,
+) -> None:
+    server, states = populated(2)
+    change = wanted("other", account_id=server.add("other", "Old"), display_name="New")
+    befores = {number: Account(state.account_id, state.name, ("",), ()) for number, state in enumerate(states)}
+    befores[2] = Account(change.account_id, "other", ("Old",), ())
+
+    def delete(request: Request, when: str) -> None:
+        if request.method == "PUT" and when == "after":
+            del server.accounts[states[0].account_id]
+
+    server.act = delete
+    run_id = journal_run(tmp_path, [*states, change], befores=befores, approved="0" * 64)
+    result = go_on(tmp_path, server)
+    expected = {"robot-000": "unchanged", "robot-001": "deleted", "other": "updated"}
+    assert (result.exit_code, statuses(tmp_path, run_id), sizes(server)) == (0, expected, [1])
+
+
 def test_a_resume_does_not_delete_an_account_of_another_name(tmp_path: Path) -> None:
     server, states = populated(2)
     run_id = journal_run(tmp_path, states)

@@ -264,6 +264,11 @@ class AccountSender:
             self.suspects.discard(number)
         self.writer.add(number, outcome)
 
+    def record_unchanged(self, number: int, outcome: Outcome) -> None:
+        """Settle an account that was as wanted before anything was sent for it."""
+        self.progress.unchanged += 1
+        self.writer.add(number, outcome)
+
     async def verify(self, submitted: Sequence[tuple[int, Change]] = ()) -> Sequence[tuple[int, Change]]:
         """Read back every unconfirmed account and settle it by its present state.
 

@@ -209,8 +209,7 @@ class CreationSender:
         if change.empty and own:
             sender.record(number, self._outcome(Status.CREATED, number, settled, account))
         elif change.empty:
-            sender.progress.unchanged += 1
-            sender.writer.add(number, self._outcome(Status.UNCHANGED, number, settled, account))
+            sender.record_unchanged(number, self._outcome(Status.UNCHANGED, number, settled, account))
         elif self.only_new and settled is not None and not own:
             conflict = item_conflict(item._replace(intended=False), account, sender.directory)
             sender.fail(number, failed_outcome(settled, CHANGED_SINCE, left_alone(conflict)))

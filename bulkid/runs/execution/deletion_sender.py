@@ -24,6 +24,7 @@ from bulkid.planning.preconditions import CHANGED_SINCE, deletion_conflict, left
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender, failed_outcome
 from bulkid.runs.execution.directory_reader import read_accounts_again
+from bulkid.runs.execution.reconcile import settled_by_reading
 from bulkid.text import fold
 
 _SETTLING_S = 2.0
@@ -55,6 +56,8 @@ class _Answered(NamedTuple):
 async def untouched(sender: AccountSender, deletions: Sequence[_Deletion]) -> Sequence[_Deletion]:
     """Read the accounts to delete again, and leave those alone that are not as they were when they were planned.
 
+    Those that are gone by now are settled.
+
     Raises:
         ConnectionFailedError: The server does not respond.
     """
@@ -63,6 +66,13 @@ async def untouched(sender: AccountSender, deletions: Sequence[_Deletion]) -> Se
     kept: list[_Deletion] = []
     for number, change in deletions:
         found, before = present.find(change.account_id), items[number].before
+        if isinstance(found, Absent):
+            outcome = settled_by_reading(items[number], Status.DELETED, sender.clock.now())
+            if outcome.status is Status.DELETED:
+                sender.record(number, outcome)
+            else:
+                sender.record_unchanged(number, outcome)
+            continue
         conflict = ""
         if isinstance(found, Account) and before is not None:
             conflict = deletion_conflict(before, found, sender.directory)

@@ -351,8 +351,7 @@ class GroupSender:
     def _confirm(self, number: int) -> None:
         self.sender.progress.unverified -= 1
         if not self._attempts[number]:  # it left a group by the end of that
-            self.sender.progress.unchanged += 1
-            self.sender.writer.add(number, Outcome(Status.UNCHANGED, finished_at=self.sender.clock.now()))
+            self.sender.record_unchanged(number, Outcome(Status.UNCHANGED, finished_at=self.sender.clock.now()))
             return
         self.sender.progress.updated += 1
         self.sender.writer.add(number, self._outcome(number, Status.UPDATED, self._status[number] or None))

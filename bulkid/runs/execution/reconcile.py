@@ -261,7 +261,7 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
             continue
         account = found if isinstance(found, Account) else None
         if isinstance(found, Absent) and action is Action.DELETE:
-            settled.append((item.number, _done(item, Status.DELETED, now)))
+            settled.append((item.number, settled_by_reading(item, Status.DELETED, now)))
             continue
         if isinstance(found, Absent) and action is Action.UPDATE:
             fail(item, "account_gone", "The account does not exist any more.")
@@ -285,9 +285,11 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
                 planned = describe(diff(desired, before, directory), directory)
                 existing.append(item._replace(before=before, changes=planned))
         elif new:
-            settled.append((item.number, _done(item, Status.CREATED, now)._replace(account_id=change.account_id)))
+            settled.append(
+                (item.number, settled_by_reading(item, Status.CREATED, now)._replace(account_id=change.account_id))
+            )
         else:
-            settled.append((item.number, _done(item, Status.UPDATED, now)))
+            settled.append((item.number, settled_by_reading(item, Status.UPDATED, now)))
     return Comparison(settled, changes, unknown, existing)
 
 
@@ -342,7 +344,7 @@ def _named(item: RunItem, directory: Directory) -> Account | Absent | Unknown:
     return Unknown(directory.uncertain.rstrip(".")) if directory.uncertain else Absent()
 
 
-def _done(item: RunItem, status: Status, now: float) -> Outcome:
+def settled_by_reading(item: RunItem, status: Status, now: float) -> Outcome:
     """Make the outcome of an item whose account is as wanted now: it was so before if no request for it has left."""
     if not item.intended:
         return Outcome(Status.UNCHANGED, finished_at=now)
