@@ -175,7 +175,7 @@ class DirectoryAccounts:
         named = self._directory.account_named(row.name) if row.name else None
         if named is not None:
             return f"The account {quote(named.name)} has the id {quote(named.id)}."
-        if row.action is Action.CREATE:
+        if row.action is Action.CREATE or (self._create_missing and row.name):
             return "The server makes the id of a new account: leave it blank."
         # A GUID is near no name: seeking one would only use up what may be spent on suggestions.
         return _CHECK if GUID.fullmatch(row.account_id) else self._suggest(row.account_id)

@@ -166,7 +166,10 @@ def test_a_row_whose_name_no_account_has_creates_it_only_with_create_missing() -
     assert only_change(row, may=options(create_missing=True)).action is CREATE
     assert only_error(request(account_id="nobody"), may=options(create_missing=True)).code == "unknown_account"
     both = request(account_id="nobody", name="New")
-    assert only_error(both, may=options(create_missing=True)).code == "unknown_account"
+    row_error = only_error(both, may=options(create_missing=True))
+    assert row_error.code == "unknown_account"
+    assert row_error.message.endswith("The server makes the id of a new account: leave it blank.")
+    assert "leave it blank" not in only_error(both).message
 
 
 def test_an_id_in_the_column_of_names_is_no_missing_account() -> None:
