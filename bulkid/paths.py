@@ -1,17 +1,42 @@
 """Where the operating system keeps a user's files of each kind."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from bulkid.errors import UsageError
 
 
 def default_state_dir() -> Path:
-    """The user's state directory for bulkid, which holds the journal."""
+    """The user's state directory for bulkid, which holds the journal.
+
+    Raises:
+        UsageError: The user has no home directory.
+    """
     from platformdirs import user_state_path
 
-    return user_state_path("bulkid", appauthor=False)
+    with _home():
+        return user_state_path("bulkid", appauthor=False)
 
 
 def default_config_dir() -> Path:
-    """The user's configuration directory for bulkid, where a ``bulkid.toml`` may lie."""
+    """The user's configuration directory for bulkid, where a ``bulkid.toml`` may lie.
+
+    Raises:
+        UsageError: The user has no home directory.
+    """
     from platformdirs import user_config_path
 
-    return user_config_path("bulkid", appauthor=False)
+    with _home():
+        return user_config_path("bulkid", appauthor=False)
+
+
+@contextmanager
+def _home() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError:
+        raise UsageError(
+            "The home directory of this user is not known, and with it the user's settings and state.",
+            hint="Set the environment variable HOME to an absolute path.",
+        ) from None

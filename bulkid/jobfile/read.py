@@ -93,7 +93,11 @@ def read_job(source: str) -> JobFile:
         JobFileError: It is not there or cannot be used; the message names every bad key.
         UsageError: It cannot be read, or is no TOML file.
     """
-    path = Path(source).expanduser().absolute()
+    try:
+        path = Path(source).expanduser().absolute()
+    except RuntimeError:
+        message = f"There is no job file {source}."
+        raise JobFileError(message, hint="The home directory that it begins with is not known.") from None
     document = read_toml(path)
     if document is None:
         raise JobFileError(f"There is no job file {source}.", hint=f"The folder is {path.parent}.")

@@ -38,6 +38,7 @@ def reported(folder: Path, *arguments: str) -> tuple[int, str]:
         (("run", "job.toml"), "sheet.csv does not exist."),
         (("run", "drop.toml"), "cannot be looked into"),
         (("run", "nope.toml"), "There is no job file nope.toml."),
+        (("check", "~no-such-user/nope.toml"), "There is no job file ~no-such-user/nope.toml."),
         (("run", "folder.toml"), "folder.toml is a folder"),
         (("undo", "nope"), "There is no run 'nope'."),
         (("resume", "nope"), "There is no run 'nope'."),
@@ -85,6 +86,17 @@ def test_an_empty_value_as_from_a_variable_that_is_not_set_is_refused(
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert len(list((tmp_path / "reports").iterdir())) == 1  # of the one run, which nothing took for the one meant
+
+
+def test_a_user_without_a_home_directory_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> Path:
+        raise RuntimeError("could not determine the home directory for '~/.config'")
+
+    monkeypatch.setattr("platformdirs.user_config_path", unknown)
+    code, error = reported(tmp_path, "runs")
+    assert code == 2
+    assert error.startswith("bulkid: The home directory of this user is not known")
+    assert "Set the environment variable HOME to an absolute path." in error
 
 
 def test_more_runs_than_a_database_counts_are_refused(tmp_path: Path) -> None:
