@@ -19,6 +19,7 @@ from bulkid.paths import default_state_dir
 from bulkid.report.atomic import prepare_folder
 from bulkid.report.rate import Rate
 from bulkid.report.summary import build_summary, trial_outcome
+from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.reconcile import items_to_resume
 from bulkid.runs.options import Context, RunOptions, RunResult, Target
@@ -206,8 +207,15 @@ async def lock_run(
     try:
         await stack.enter_async_context(hold_lock(journal, lock_name(record), holder, context))
     except LockedError:
+        latest = await in_thread(journal.get_run, record.run_id) or record
+        if latest.status is not RunStatus.RUNNING:
+            raise LockedError(
+                f"Run {record.run_id} ({record.source}) is in use: it is being undone or resumed, or what that would "
+                "change is being computed.",
+                hint="Try again when that has ended.",
+            ) from None
         raise LockedError(
-            f"Run {record.run_id} ({record.source}) is still under way: process {record.pid} on {record.host}.",
+            f"Run {record.run_id} ({record.source}) is still under way: process {latest.pid} on {latest.host}.",
             hint=f"Wait until it has ended, or stop it. Then it can be {then}.",
         ) from None
 

@@ -14,6 +14,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.model import Status
+from bulkid.runs.history import run_lock
 from bulkid.sandbox.options import SandboxOptions
 from tests.support.postgres_server import shared_server
 from tests.support.web_console import (
@@ -198,6 +199,17 @@ async def test_an_undo_has_no_invalid_rows_to_download_and_no_path_of_the_server
     assert page.status == 400
     assert "the journal of a run holds its contents" in page.text
     assert str(console.folder) not in page.text
+
+
+async def test_a_run_that_another_user_undoes_at_the_moment_is_not_said_to_be_under_way(console: World) -> None:
+    run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(2))))
+    await console.browser.run_ended(run_id)
+    browser = console.console.run_browser
+    with run_lock(browser.journal, browser.run(run_id).run):  # as while the preview of another user's undo is made
+        page = await console.browser.post(f"/runs/{run_id}/undo")
+    assert "still under way" not in page.text
+    assert f"Run {run_id} (accounts.csv) is in use: it is being undone or resumed" in page.text
+    assert "Try again when that has ended." in page.text
 
 
 async def test_rows_that_failed_are_retried_after_a_preview(tmp_path: Path) -> None:
