@@ -159,6 +159,21 @@ def test_a_server_that_gives_the_group_an_id_of_its_own_is_followed(tmp_path: Pa
     assert len(members(own, "its-own")) == 4
 
 
+def test_an_answer_about_another_group_does_not_lead_members_into_that_group(tmp_path: Path) -> None:
+    class Other(LifeServer):
+        def _post_group(self, ids: list[str], body: Any, query: Any) -> Reply:
+            return super()._post_group(ids, body, query)._replace(payload={"id": "g-old", "name": "Old"})
+
+    first, states = joining(3)
+    server = Other(first.accounts, first.groups)
+    states.append(wanted("new-1", Action.CREATE, add=(OURS,)))
+    run_id = journal_run(tmp_path, states, NEW)
+    result = go_on(tmp_path, server)
+    assert (result.exit_code, counts(tmp_path, run_id)) == (0, {"updated": 3, "created": 1})
+    assert (members(server, "g-old"), len(members(server, OURS))) == ([], 4)
+    assert new_groups_kept(tmp_path) == NEW
+
+
 def test_the_rows_that_need_a_group_which_is_refused_fail_and_the_others_do_not(tmp_path: Path) -> None:
     server, states = joining(5, locked={"Finance"})
     other = wanted("other", account_id=server.add("other"), display_name="New")

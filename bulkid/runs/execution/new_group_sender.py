@@ -114,6 +114,9 @@ class NewGroupSender:
         except UnexpectedResponseError:
             self._refused.append((creation, settled))  # the list of groups shows it
             return
+        if fold(created.id) != fold(creation.group.id) and fold(created.name) != fold(creation.group.name):
+            self._refused.append((creation, settled))  # an answer about another group shows nothing
+            return
         self._created(creation, created, settled.reply.status or 0)
 
     def _created(self, creation: _Creation, group: Group, status: int) -> None:
