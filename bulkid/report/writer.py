@@ -178,10 +178,10 @@ def remove_report(folder: Path, run_id: str) -> Removed:
 
     A folder that is not named after the run, or that is a link, is not bulkid's own and is left alone.
     """
-    if folder.name != run_id or folder.is_symlink() or not folder.is_dir():
-        return Removed()
     freed, problem = 0, ""
     try:
+        if folder.name != run_id or folder.is_symlink() or not folder.is_dir():
+            return Removed()
         for path in sorted(folder.iterdir()):
             if not is_report_file(path.name) or path.is_symlink() or not path.is_file():
                 problem = f"{folder} is left: {path.name} in it is not bulkid's."

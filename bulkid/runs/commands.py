@@ -30,6 +30,7 @@ from bulkid.runs.notifications import notifies
 from bulkid.runs.options import Context, PlanResult, Preview, RunOptions, RunResult, Target
 from bulkid.runs.run_records import PLAN, RECREATE, UNDO, dump_options, load_options, new_record, same_target
 from bulkid.runs.sheet_check import offline_summary
+from bulkid.secret_file import path_exists
 from bulkid.sheet import SheetInfo
 
 # --- plans
@@ -293,7 +294,7 @@ async def _begin(
         options = replace(options, formats=(*options.formats, "xlsx"))
     stored = {**dump_options(options), **run_input.stored_options}
     record = new_record(context, info, base_of(target).url, stored, command=run_input.command, run_id=run_id)
-    has_reports = options.report_dir.exists()
+    has_reports = path_exists(options.report_dir)
     folder = prepare_folder(options.report_dir.absolute(), record.run_id)
     record = replace(record, report_dir=str(folder))
     await lock_run(stack, journal, record, context)

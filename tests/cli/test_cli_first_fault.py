@@ -9,6 +9,9 @@ import pytest
 
 from tests.support.bulkid_command import Bulkid
 
+LONG = "x" * 300
+"""A name that no file system takes: to look it up is an error, whatever the rights of the user who runs the tests."""
+
 posix = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes in the file system are POSIX's")
 
 
@@ -86,6 +89,24 @@ def test_an_empty_value_as_from_a_variable_that_is_not_set_is_refused(
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert len(list((tmp_path / "reports").iterdir())) == 1  # of the one run, which nothing took for the one meant
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "ok.csv", "--yes", "--sandbox", "--report-dir", LONG), "The report cannot be written to"),
+        (("plan", "ok.csv", "--sandbox", "--out", f"{LONG}/plan.json"), "The folder"),
+        (("plan", "ok.csv", "--sandbox", "--out", f"{LONG}/plan.html"), "The folder"),
+    ],
+)
+@posix
+def test_a_folder_that_cannot_be_looked_up_is_told(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    """As one within a folder that the user may not search."""
+    (tmp_path / "ok.csv").write_text("name,display_name\nroby,Robbie\n", encoding="utf-8")
+    code, error = reported(tmp_path, *arguments)
+    assert code == 2
+    assert said in error
+    assert "Traceback" not in error
 
 
 def test_a_user_without_a_home_directory_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,3 +182,9 @@ def test_its_files_are_private(tmp_path: Path) -> None:
             assert [file.stat().st_mode & 0o077 for file in files] == [0, 0, 0]
     finally:
         os.umask(old)
+
+
+def test_a_liveness_file_that_cannot_be_looked_up_says_nothing(tmp_path: Path) -> None:
+    """As in the state directory of another user of this host, whose runs share the database."""
+    assert file.is_alive(str(tmp_path / ("x" * 300) / "owner.alive")) is None
+    assert file.is_alive("") is None

@@ -1,5 +1,6 @@
 """Removing a report removes what bulkid wrote, and never anything else."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,10 @@ def test_hardly_any_name_is_taken_for_bulkid_s_own(name: str) -> None:
 
 def test_the_run_of_the_kit_is_the_one_that_is_removed() -> None:
     assert a_run().run_id == RUN
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows says of such a name that it does not exist")
+def test_a_folder_that_cannot_be_looked_up_is_left_and_named(tmp_path: Path) -> None:
+    """As one within a folder that the user may not search: the other runs must be pruned all the same."""
+    name = "x" * 300
+    assert "could not be removed" in remove_report(tmp_path / name, name).kept

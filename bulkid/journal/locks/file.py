@@ -169,14 +169,16 @@ def is_alive(path: str, looks: int = 0) -> bool | None:
 
     With ``looks`` it is asked so many times more, as long as it seems to live.
     """
-    if not path or not Path(path).is_file():
+    if not path:
         return None
     lock = FileLock(path, timeout=0)
     try:
+        if not Path(path).is_file():
+            return None
         _acquire(lock, looks)
     except Timeout:
         return True
-    except (OSError, NotImplementedError):  # NotImplementedError: a file system without locks
+    except (OSError, NotImplementedError):  # another user's folder, or a file system without locks
         return None
     lock.release()
     return False

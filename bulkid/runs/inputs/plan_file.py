@@ -39,9 +39,14 @@ def require_plan_file(path: Path) -> None:
 
 
 def require_folder_of(path: Path) -> None:
-    """Raise a :class:`UsageError` if the folder of a file does not exist."""
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"There is no folder {path.absolute().parent}.", hint="Check the path that --out gives.")
+    """Raise a :class:`UsageError` if the folder of a file does not exist, or may not be looked up."""
+    folder, hint = path.absolute().parent, "Check the path that --out gives."
+    try:
+        exists = folder.is_dir()
+    except OSError as error:
+        raise UsageError(f"The folder {folder} cannot be used: {error.strerror or error}.", hint=hint) from None
+    if not exists:
+        raise UsageError(f"There is no folder {folder}.", hint=hint)
 
 
 def is_plan_document(path: Path) -> bool:
