@@ -55,3 +55,20 @@ async def test_an_account_that_was_to_leave_a_deleted_group_has_left_it(tmp_path
     assert (result.exit_code, result.summary["updated"], result.summary["unchanged"]) == (0, 5, 7), result.error
     assert server.count("PUT") == 1
     assert {row["attempts"] for row in report(result) if row["status"] == "unchanged"} == {"0"}
+
+
+class WithoutGroups(Identity):
+    """Lists groups for the plan, and none once."""
+
+    async def serve(self, request: web.Request) -> web.Response:
+        response = await super().serve(request)
+        return web.json_response([]) if self.asked[-1] == "GET Group" and self.count("GET Group") == 2 else response
+
+
+async def test_an_empty_list_of_groups_does_not_mean_that_all_were_deleted(tmp_path: Path) -> None:
+    path = sheet(tmp_path, ("id", "groups_to_add"), [(each, "Fin") for each in IDS])
+    async with WithoutGroups(account(each) for each in IDS).served() as server:
+        stopped = await runs.run(path, server.target, options(tmp_path, via="groups"), context(tmp_path))
+        assert (stopped.exit_code, stopped.summary["pending"], server.count("PUT")) == (3, 12, 0), stopped.error
+        resumed = await runs.resume("", server.target, context(tmp_path))
+    assert (resumed.exit_code, resumed.summary["updated"]) == (0, 12)
