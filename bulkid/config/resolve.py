@@ -191,7 +191,10 @@ def read_toml(path: Path) -> dict[str, Any] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UsageError(f"{path} cannot be read ({error.strerror}).") from None
+        raise UsageError(
+            f"{path} cannot be read ({error.strerror}).",
+            hint=f"Let this user read it and search {path.parent}, or start bulkid in another folder.",
+        ) from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text.", hint="Save it as UTF-8.") from None
     except RecursionError:

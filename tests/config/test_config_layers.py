@@ -553,6 +553,17 @@ def test_a_bulkid_toml_that_is_not_utf8_or_no_file_is_named(place: Place) -> Non
     assert f"{path} is a folder, not a TOML file" in place.refusal()
 
 
+def test_a_file_that_may_not_be_looked_up_names_what_to_do(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in the home directory of root, which stays the working directory under sudo."""
+
+    def denied(_: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(layers_module, "special_kind", denied)
+    assert "bulkid.toml cannot be read (Permission denied)" in place.refusal()
+    assert "or start bulkid in another folder" in place.refusal()
+
+
 def test_an_unknown_profile_is_reported_with_the_files_and_the_near_names(place: Place) -> None:
     place.write("[profiles.acme-prod]\n[profiles.test]\n")
     message = place.refusal(environ={"BULKID_PROFILE": "acme-prd"})
