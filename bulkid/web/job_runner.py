@@ -45,6 +45,11 @@ class Job(Hooks):
         """Keep a sentence for the run's page."""
         self.notes.append(text)
 
+    def warn(self, text: str) -> None:
+        """Keep a sentence for the run's page, and log it: it may come when the page shows the end of the run."""
+        self.note(text)
+        log.warning("console.run_warning", run_id=self.run_id, warning=text)
+
     def waiting(self, text: str) -> None:
         """Show what the run waits for in place of its stage."""
         self.phase = text
@@ -114,7 +119,8 @@ class JobRunner:
         try:
             result = await work(context)
             job.error = result.error
-            job.notes.extend(result.notes)
+            for text in result.notes:
+                job.warn(text)
         except BulkidError as error:
             job.error = error
         except Exception as error:  # noqa: BLE001 - one run's defect must end neither the others nor the server

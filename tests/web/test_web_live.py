@@ -10,7 +10,7 @@ import pytest
 
 from bulkid.errors import StateError
 from bulkid.model import ReportRow, RunRecord, RunStatus, Status
-from bulkid.runs import Context, RunBrowser, RunListItem, Snapshot
+from bulkid.runs import Context, RunBrowser, RunListItem, RunResult, Snapshot
 from bulkid.web import sse
 from bulkid.web.job_runner import Job, JobRunner
 from bulkid.web.sse import RunFeeds
@@ -108,6 +108,18 @@ async def test_watchers_of_a_run_hear_of_no_end_while_the_database_is_away(monke
         with anyio.fail_after(20):
             assert [state["running"] for state in await _reported(feeds, lambda _state: False)] == [False]
         tasks.cancel_scope.cancel()
+
+
+async def test_what_a_run_warns_of_at_its_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(context: Context) -> RunResult:
+        context.hooks.began(SlowJournal().run("run").run)
+        context.hooks.warn("notify: always, address 1 (slack://...) was not notified")
+        return RunResult(None, RunStatus.COMPLETED, {}, None, notes=("The metrics were not written.",))
+
+    async with anyio.create_task_group() as tasks:
+        await (await JobRunner(tasks, Context()).start(work, "ada", confirm_plan=bool)).ended.wait()
+    assert "address 1 (slack://...) was not notified" in caplog.text
+    assert "The metrics were not written." in caplog.text
 
 
 def test_the_quota_is_reported_in_words() -> None:
