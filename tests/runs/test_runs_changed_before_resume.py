@@ -12,6 +12,7 @@ from bulkid.identity.endpoints import parse_account
 from bulkid.model import Action, Request, Status
 from tests.support.hurried_clock import Hurried
 from tests.support.life_server import (
+    ORG,
     URL,
     LifeServer,
     go_on,
@@ -96,3 +97,24 @@ def test_an_account_that_is_as_it_was_keeps_its_state_before(tmp_path: Path) -> 
     assert rows_of(tmp_path, run_id)["robot"].changes == ""  # as it was journaled
     assert set(undone(tmp_path, server).values()) == {Status.UPDATED}
     assert state(server) == ("Old", {"g-1", "g-3"})
+
+
+def test_a_plan_that_was_approved_again_starts_from_what_its_user_saw(tmp_path: Path) -> None:
+    """Otherwise a resume of it would find the account changed since the plan, and leave it alone."""
+    server = LifeServer(groups=dict(GROUPS))
+    account_id = server.add("robot", "Old", ["g-1"])
+    before = parse_account(server.accounts[account_id])
+    asked = wanted("robot", account_id=account_id, display_name="New")
+    run_id = journal_run(tmp_path, [asked], befores={0: before}, approved="first", via="accounts")
+    server.accounts[account_id]["displayName"] = "Other"
+
+    def approved_again(stop: runs.Stop) -> None:
+        context = runs.Context(state_dir=tmp_path / "state", clock=Hurried(1000.0), stop=stop)
+        target = runs.Target(url=URL, access_token="1234", organization_id=ORG)
+        with serving(server):
+            anyio.run(lambda: runs.resume(run_id, target, context, approved="second", reconfirm=True))
+
+    assert killed_when(server, lambda request, when: (request.method, when) == ("PUT", "before"), approved_again)
+    assert go_on(tmp_path, server).exit_code == 0
+    row = rows_of(tmp_path, run_id)["robot"]
+    assert (row.status, row.changes) == (Status.UPDATED, "display name: Other -> New")
