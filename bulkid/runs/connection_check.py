@@ -237,11 +237,11 @@ async def _probe(
             )
     except BulkidError as error:  # also where the answer has another shape
         return _problem(subject, error)
-    missing = f"grant {scope}" if reply.kind is ReplyKind.FORBIDDEN else "check the organisation id and the address"
+    # A token that claims the scope is refused as that of another organisation.
+    lacks_scope = reply.kind is ReplyKind.FORBIDDEN and claimed is not True
+    missing = f"grant {scope}" if lacks_scope else "check the organisation id and the address"
     said = f"{reply.error or reply.kind.value}" + (f" (HTTP {reply.status})" if reply.status else "")
-    return Finding(
-        subject, ok=False, detail=said, hint=f"To change this, {missing}." if claimed is not True else missing
-    )
+    return Finding(subject, ok=False, detail=said, hint=f"To change this, {missing}.")
 
 
 def _write(claimed: bool | None) -> Finding:

@@ -13,6 +13,8 @@ from aiohttp import web
 from bulkid import runs
 from bulkid.clock import local_time
 from bulkid.runs.connection_check import LEAST_FREE_BYTES
+from tests.support.bulkid_command import SECRET
+from tests.support.sandbox_host import hosted
 
 
 class Usage(NamedTuple):
@@ -82,6 +84,20 @@ async def test_an_answer_of_another_shape_is_a_problem_that_is_told(tmp_path: Pa
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no tzset there")
+async def test_a_token_of_another_organisation_is_not_told_to_lack_a_scope_that_it_has(tmp_path: Path) -> None:
+    with hosted(accounts=20) as host:
+        target = runs.Target(
+            url=host.url,
+            client_id="sandbox",
+            client_secret=SECRET,
+            organization_id="00000000-0000-0000-0000-000000000000",
+        )
+        findings = await runs.doctor(target, runs.RunOptions(), runs.Context(state_dir=tmp_path / "state"))
+    hints = {each.subject: each.hint for each in findings if each.ok is False}
+    advice = "To change this, check the organisation id and the address."
+    assert hints == {"read accounts": advice, "read groups": advice}
+
+
 def test_the_end_of_a_token_is_a_time_of_this_computer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
     for zone, end, shown in (
