@@ -383,5 +383,5 @@ OPERATIONS: Final = (
     _read("/runs/{run}/report/{kind}", report, action="download", media="*/*"),
     _change("POST", "/runs/{run}/stop", stop, "stop", models.Run, status=202, errors=(409,)),
     _change("POST", "/runs/{run}/resume", resume, "resume", models.Run, status=202, errors=(409, 502)),
-    _change("POST", "/runs/{run}/rest", rest, "resume", models.Sheet, status=201, errors=(507,)),
+    _change("POST", "/runs/{run}/rest", rest, "resume", models.Sheet, status=201, errors=(409, 507)),
 )

@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 
 from bulkid import runs
 from bulkid.clock import Clock, SystemClock
-from bulkid.errors import BulkidError, InterruptedRunError, UsageError
+from bulkid.errors import BulkidError, InterruptedRunError, LockedError, UsageError
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
@@ -384,6 +384,8 @@ class Console:
             raise UsageError(f"Run {run.run_id} was begun on {where}, but this console uses another server.", hint=then)
 
     def _require_resumable(self, run: RunRecord) -> None:
+        if run.status is RunStatus.RUNNING:  # it may wait for another run, with a plan that is not confirmed yet
+            raise LockedError(f"Run {run.run_id} is still under way.", hint="Wait until it has ended, or stop it.")
         if run.phase != "planned":
             raise UsageError(
                 f"Run {run.run_id} ended before its plan was confirmed; nothing was sent.",

@@ -29,7 +29,7 @@ from tests.support.web_console import (
     world,
 )
 from tests.support.web_programs import Program
-from tests.support.web_users import signed_in, team
+from tests.support.web_users import signed_in, slow_team, team
 
 
 def _report(content: bytes) -> list[dict[str, str]]:
@@ -210,6 +210,16 @@ async def test_a_run_that_another_user_undoes_at_the_moment_is_not_said_to_be_un
     assert "still under way" not in page.text
     assert f"Run {run_id} (accounts.csv) is in use: it is being undone or resumed" in page.text
     assert "Try again when that has ended." in page.text
+
+
+async def test_a_run_that_waits_for_another_one_is_not_said_to_have_ended(tmp_path: Path) -> None:
+    async with slow_team(tmp_path) as console, signed_in(console, "olaf") as olaf:
+        for start in (1, 51):
+            run_id = run_id_of(await olaf.start(await olaf.preview("accounts.csv", sheet(2, start=start))))
+        page = await olaf.post(f"/runs/{run_id}/resume")
+        assert page.status == 409
+        assert f"Run {run_id} is still under way." in page.text
+        assert console.console.job_runner.running == 2
 
 
 async def test_rows_that_failed_are_retried_after_a_preview(tmp_path: Path) -> None:
