@@ -105,6 +105,20 @@ def test_a_run_whose_report_cannot_be_written_any_more_is_resumed_all_the_same(t
         assert (tmp_path / "others" / run_id / "report.csv").is_file()
 
 
+def test_a_trial_whose_rest_is_resumed_without_credentials_stays_as_it_was(tmp_path: Path) -> None:
+    renames(tmp_path, 5)
+    with hosted(accounts=20) as host:
+        bulkid = connected_to(tmp_path, host.url)
+        trial = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--first", "2"))
+        assert (trial["status"], trial["updated"], trial["pending"]) == ("completed", 2, 3)
+        without = connected_to(tmp_path, host.url, BULKID_CLIENT_SECRET="")
+        refused = without("resume", trial["run_id"], "--yes", "--json")
+        assert_clear(refused, 2, "No credentials are given", "Nothing more was sent. Set BULKID_CLIENT_ID")
+        assert summary_of(refused)["status"] == "completed"
+        assert_clear(bulkid("resume", "--yes"), 2, "There is nothing to resume", f"bulkid resume {trial['run_id']}")
+        assert summary_of(bulkid("resume", trial["run_id"], "--yes", "--json"))["updated"] == 5
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_message_on_a_narrow_terminal_breaks_between_words(tmp_path: Path) -> None:
     bulkid = Bulkid(tmp_path, {"BULKID_URL": "https://cloud.uipath.com/acme", "COLUMNS": "60"})

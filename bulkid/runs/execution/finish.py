@@ -46,14 +46,22 @@ def final_status(
         counts: Its rows by status.
         error: The error that ended it early, if any.
         left: Pending rows that it leaves for later as a trial.
-        planned: Whether its plan was confirmed before: an attempt to resume it that is refused leaves it interrupted.
+        planned: Whether its plan was confirmed before: an attempt to resume it that is refused leaves it as it was.
     """
-    unfinished = counts.get(Status.PENDING, 0) > left
-    if error is not None:
-        status = _STATUS_OF_ERROR.get(error.exit_code, RunStatus.STOPPED)
-        interrupted = status is RunStatus.REFUSED and planned and unfinished
-        return RunStatus.INTERRUPTED if interrupted else status, error.exit_code
-    if unfinished:
+    status, exit_code = _status_of_rows(counts, left)
+    if error is None:
+        return status, exit_code
+    if planned and _is_refusal(error):
+        return status, error.exit_code
+    return _STATUS_OF_ERROR.get(error.exit_code, RunStatus.STOPPED), error.exit_code
+
+
+def _is_refusal(error: BulkidError) -> bool:
+    return _STATUS_OF_ERROR.get(error.exit_code) is RunStatus.REFUSED
+
+
+def _status_of_rows(counts: Mapping[Status, int], left: int) -> tuple[RunStatus, int]:
+    if counts.get(Status.PENDING, 0) > left:
         return RunStatus.INTERRUPTED, EXIT_INTERRUPTED
     if counts.get(Status.FAILED) or counts.get(Status.INVALID):
         return RunStatus.COMPLETED_WITH_FAILURES, EXIT_ROWS_FAILED
@@ -100,7 +108,7 @@ def conclude(
         raise StateError(f"Run {run_id} is missing from the journal.")
     left = int(counters.get("left_rows") or 0)
     status, exit_code = final_status(counts, error, left, planned=record.phase == "planned")
-    if error is not None and status is RunStatus.REFUSED and "othing was sent" not in str(error):
+    if error is not None and _is_refusal(error) and "othing was sent" not in str(error):
         more = "more " if any(counts.get(changed) for changed in CHANGED) else ""
         error.hint = f"Nothing {more}was sent. {error.hint}".strip()
     message = str(error) if error is not None else ""
