@@ -16,6 +16,7 @@ from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
 from bulkid.config.settings import Settings
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
+from bulkid.model import RunStatus
 from bulkid.text import as_argument
 
 
@@ -115,7 +116,8 @@ def _run(
         result = run_event_loop(work)
     if result is None:  # the schedule did not allow a start
         if settings.json:
-            print_json(library.combined_summary([]))
+            status = RunStatus.COMPLETED if exit_code_outside_schedule == EXIT_OK else RunStatus.INTERRUPTED
+            print_json(library.nothing_summary("run", status))
         return exit_code_outside_schedule
     if settings.json:
         print_json(result.summary)

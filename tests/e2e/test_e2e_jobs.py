@@ -247,6 +247,16 @@ def test_outside_of_its_window_a_job_begins_nothing_and_ends_well(host: Hosted, 
     assert host.display_name("robot-0001") != "Outside 1"
 
 
+def test_a_resume_outside_of_the_window_is_not_called_completed(tmp_path: Path) -> None:
+    renames(tmp_path, 2)
+    assert Bulkid(tmp_path)("run", "sheet.csv", "--sandbox", "--yes", "--first", "1").returncode == 0
+    run_id = Bulkid(tmp_path).run_folder().name
+    window = hours_from_now(timedelta(hours=3), timedelta(hours=5)).split('"')[1]
+    done = Bulkid(tmp_path, {"BULKID_WINDOW": window})("resume", run_id, "--yes", "--json")
+    assert done.returncode == 5
+    only_summary(done, rows=0, run_id=None, status="interrupted")
+
+
 def test_until_holds_for_a_sheet_that_is_no_job_too(host: Hosted, tmp_path: Path) -> None:
     renames(tmp_path, 2, "Until")
     later = f"{datetime.now(UTC) + timedelta(hours=2):%H:%M} UTC"
