@@ -323,7 +323,9 @@ def report(run: RunArgument, *, settings: Settings) -> int:
 
 @_command("export", short_help=f"Write the {current().plural} to a sheet that run takes back.")
 def export(
-    file: Annotated[str, typer.Argument(metavar="FILE", help=f"Where to: a {_EXPORT_ENDINGS} file.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help=f"Where to: a {_EXPORT_ENDINGS} file.", callback=_require_value)
+    ],
     *,
     groups: Annotated[
         Literal["names", "ids"], typer.Option(metavar="names|ids", help="How to give the groups of an account.")

@@ -69,6 +69,7 @@ def test_the_most_fundamental_fault_is_said_first(tmp_path: Path, arguments: tup
         (("undo", "", "--yes"), "Invalid value for 'RUN': it is empty: give a value."),
         (("undo", " ", "--yes"), "Invalid value for 'RUN': it is empty: give a value."),
         (("resume", "", "--yes"), "Invalid value for 'RUN': it is empty: give a value."),
+        (("export", ""), "Invalid value for 'FILE': it is empty: give a value."),
         (("report", ""), "Invalid value for 'RUN': it is empty: give a value."),
         (("plan", "ok.csv", "--sandbox", "--out", ""), "Invalid value for '--out': it is empty: give a value."),
         (("run", "ok.csv", "--yes", "--plan", ""), "Invalid value for '--plan': it is empty: give a value."),
