@@ -70,6 +70,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "console.bad_request": "info",
     "console.request_broke": "warning",
     "console.run_broke": "warning",
+    "console.run_warning": "warning",
     "console.task_broke": "warning",
     "console.no_door": "warning",
     "console.session_unknown": "warning",

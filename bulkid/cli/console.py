@@ -62,7 +62,7 @@ async def _offer_links(
                 print_line("The last session has ended. This link lets one browser in, once:")
                 print_line(f"  {link}")
         except StateError as error:  # the next look may succeed
-            log.warning("console.sessions_unknown", error=error.message)
+            log.warning("console.session_unknown", error=error.message)
 
 
 def serve(settings: Settings) -> int:
