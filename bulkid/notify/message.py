@@ -55,10 +55,11 @@ def message_of_run(
     requests = ", ".join(f"{count:,} {method}" for method, count in summary["requests"].items() if count)
     throttled = f", throttled {count_of(summary['throttled'], 'time')}" if summary["throttled"] else ""
     report = summary.get("report")
+    reason = _reason(error or run.message)
     lines = [
         f"{ended[:1].upper()}{ended[1:]} (exit code {exit_code}).",
         f"{count_of(summary['rows'], 'row')}: {counts}.",
-        *_reason(error or run.message),
+        *reason,
         "",
         *_facts(
             ("Run", run.run_id),
@@ -73,7 +74,7 @@ def message_of_run(
             ("Report", str(report) if report else "none could be written"),
         ),
         *(f"{path.name} is too large to be attached." for path in too_large),
-        *next_steps,
+        *(step for step in next_steps if not any(step in text for text in reason)),
     ]
     title = f"bulkid: {job or run.source}: {ended}, {counts}"
     return _message(title, lines, exit_code, attachments)

@@ -103,6 +103,13 @@ def test_a_refused_run_says_what_to_fix_and_not_to_resume() -> None:
     assert "bulkid resume" not in message.body
 
 
+def test_what_the_reason_of_a_refusal_advises_is_not_said_twice() -> None:
+    advice = "Nothing was sent. Fix the sheet and run it again."
+    error = SheetError("1 of 10 rows is invalid.", hint=advice)
+    message = reported(a_run(status=RunStatus.REFUSED), {Status.INVALID: 1, Status.PENDING: 9}, 2, error=error)
+    assert message.body.count(advice) == 1
+
+
 def test_what_never_became_a_run_is_reported_too() -> None:
     error = SheetError("robots.xlsx is not there.", hint="Look at the path.")
     message = message_of_failure("run", "robots.xlsx", error, host="build-7")
