@@ -20,6 +20,8 @@ from typing import Final
 DELIMITER_NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "bar": "|", "space": " "}
 """Names of the characters that separate the cells of a text sheet, as a user may give them."""
 
+_HEX: Final = "[0-9A-Fa-f]"
+_GUID: Final = re.compile(rf"\{{?({_HEX}{{8}})-?({_HEX}{{4}})-?({_HEX}{{4}})-?({_HEX}{{4}})-?({_HEX}{{12}})\}}?")
 _QUOTED_LENGTH = 80
 _MAX_LISTED_ROWS = 5
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -59,6 +61,12 @@ def fold(text: str) -> str:
     """Give the form in which ids and names compare: equal for texts that differ by case alone."""
     folded = text.lower() if text.isascii() else text.translate(_LOWER)
     return text if folded == text else folded  # the same object where possible: 100,000 keys share their text
+
+
+def dashed_guid(text: str) -> str:
+    """Give a GUID that has braces or no dashes in its usual form, in the case that it has; other texts as they are."""
+    found = _GUID.fullmatch(text)
+    return "-".join(found.groups()) if found else text
 
 
 def fold_all(texts: Sequence[str]) -> Sequence[str]:

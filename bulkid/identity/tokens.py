@@ -26,6 +26,7 @@ from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import register_secret
 from bulkid.resources import GROUP_SCOPE, current
+from bulkid.text import dashed_guid
 
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, no secret
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -503,12 +504,12 @@ def capabilities(claims: TokenClaims | None) -> Capabilities:
 
 
 def organization_of(configured: str, claims: TokenClaims | None) -> str:
-    """The organisation's id: as configured, else as the token says.
+    """The organisation's id: as configured, else as the token says; a GUID with dashes, so that each has one quota.
 
     Raises:
         UsageError: Neither says it.
     """
-    organization = configured.strip() or (claims.organization_id if claims is not None else "")
+    organization = dashed_guid(configured.strip() or (claims.organization_id if claims is not None else ""))
     if not organization:
         raise UsageError(
             "The access token does not say which organisation it is for.",

@@ -22,7 +22,7 @@ from bulkid.planning.lookup import (
 )
 from bulkid.planning.merge import SheetLabels, merge
 from bulkid.resources import ACTION_COLUMN, current
-from bulkid.text import count_of, fold, quote
+from bulkid.text import count_of, dashed_guid, fold, quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class _RowReader:
     def _is_own_organization(self, partition: str) -> bool:
         """Whether an organisation is the directory's. A check of the sheet alone accepts any."""
         own = self._organization
-        return own is None or partition == own or fold(partition) == fold(own)
+        return own is None or partition == own or fold(dashed_guid(partition)) == fold(dashed_guid(own))
 
     def _partition_error(self, row: RowRequest) -> RowError:
         own = quote(self._organization or "")

@@ -13,6 +13,7 @@ from bulkid.model import QuotaRule, RunRecord, Via
 from bulkid.report.rate import NOUNS, Rate, Settled, intervals, rate, slowest
 from bulkid.runs.options import RunOptions, Target
 from bulkid.runs.run_records import load_options
+from bulkid.text import dashed_guid
 
 RECENT_S: Final = 3600.0
 """Seconds that :func:`recent_rates` looks back."""
@@ -39,7 +40,7 @@ def recent_rates(journal: Journal, target: Target, options: RunOptions, now: flo
     organisation, it is that of the newest run on its server; where there is no such run, there is no rate.
     """
     rules = _rules(options.quota, target.url)
-    organization_id = target.organization_id or newest_organization(journal, _address(target.url))
+    organization_id = dashed_guid(target.organization_id) or newest_organization(journal, _address(target.url))
     if not organization_id:
         return ()
     rates = [_recent_rate(journal, organization_id, rules, method, now) for method in NOUNS]

@@ -71,6 +71,8 @@ def test_the_organisation_is_as_configured_else_as_the_token_says_else_asked_for
     claims = TokenClaims("from-token", frozenset(), None)
     assert organization_of(" given ", claims) == "given"
     assert organization_of("", claims) == "from-token"
+    for written in ("{3FA85F64-5717-4562-B3FC-2C963F66AFA6}", "3FA85F6457174562B3FC2C963F66AFA6"):
+        assert organization_of(written, None) == "3FA85F64-5717-4562-B3FC-2C963F66AFA6"
     for nothing in (None, TokenClaims("", frozenset(), None)):
         with pytest.raises(UsageError) as asked:
             organization_of("", nothing)

@@ -120,6 +120,8 @@ def test_a_group_name_that_differs_only_by_case_from_another_needs_the_id() -> N
 
 def test_a_row_for_another_organisation_is_refused_and_its_own_is_taken_in_any_case() -> None:
     assert read(request(account_id="88-uv", partition=ORG.upper())).row_errors == ()
+    for written in (f"{{{ORG.upper()}}}", ORG.replace("-", "")):
+        assert read(request(account_id="88-uv", partition=written)).row_errors == ()
     row_error = only_row_error(request(account_id="88-uv", partition="other"))
     assert (row_error.column, row_error.value, row_error.code) == ("Org", "other", "wrong_organization")
 

@@ -17,7 +17,7 @@ from bulkid.resources import ACTION_COLUMN, current
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.inputs.run_input import AccountLookup, Rows, RunJournal
 from bulkid.sheet import CHUNK_ROWS, CLEAR, SheetInfo, list_cell
-from bulkid.text import fold, quote
+from bulkid.text import dashed_guid, fold, quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Origin:
 
     def require_organization(self, organization_id: str) -> None:
         """Raise a :class:`UsageError` if the changes were computed for another organisation."""
-        if fold(organization_id) != fold(self.organization_id):
+        if fold(dashed_guid(organization_id)) != fold(dashed_guid(self.organization_id)):
             raise UsageError(
                 f"{self.what} belongs to organisation {self.organization_id}, but the connection is to "
                 f"{organization_id}.",

@@ -21,7 +21,7 @@ from bulkid.runs.jobs.drop_folder_job import open_files, process_folder
 from bulkid.runs.jobs.schedule import within_schedule
 from bulkid.runs.notifications import send_notification
 from bulkid.runs.options import Context
-from bulkid.text import fold
+from bulkid.text import dashed_guid, fold
 
 
 async def run_job(job: Job, context: Context) -> JobResult:
@@ -85,7 +85,7 @@ def _belongs_to(record: RunRecord, job: Job, source: Path) -> bool:
         return False
     if bool(stored.get("sandbox")) is not job.options.sandbox:
         return False
-    wanted, found = fold(job.target.organization_id), fold(record.organization_id)
+    wanted, found = (fold(dashed_guid(each)) for each in (job.target.organization_id, record.organization_id))
     if wanted and found and wanted != found:
         return False
     return job.options.sandbox or record.base_url == base_of(job.target).url
