@@ -170,6 +170,34 @@ async def test_a_list_that_never_holds_still_leaves_the_rows_pending(tmp_path: P
     assert server.count("PUT") == 0
 
 
+@pytest.mark.parametrize(
+    ("accounts", "page_size", "total", "reason"),
+    [
+        (0, 1000, 500, "the server counts 500 robot accounts and lists none"),
+        (1, 1000, 500, "the server counts 500 robot accounts and lists 1"),
+        (3, 1, 4, "the server counts 4 robot accounts and lists 3"),
+        (3, 1, 3, "the server lists one robot account per page, which does not show whether it left any out"),
+    ],
+)
+async def test_a_list_that_does_not_change_is_not_said_to_change(
+    tmp_path: Path, accounts: int, page_size: int, total: int, reason: str
+) -> None:
+    server = Identity([account(f"{n:04}") for n in range(accounts)], page_size)
+    page = server.on_page
+
+    def miscounted(skip: int, top: int, term: str) -> tuple[int, Any]:
+        status, body = page(skip, top, term)
+        return status, {**body, "totalCount": body["totalCount"] if term else total}
+
+    server.on_page = miscounted  # type: ignore[method-assign]
+    async with server.served():
+        path = sheet(tmp_path, ("name", "display_name"), [(f"new-{n}", "New") for n in range(60)])
+        result = await runs.run(path, server.target, options(tmp_path, create_missing=True), context(tmp_path))
+    assert result.exit_code == 3
+    assert result.error is not None
+    assert result.error.message.endswith(f"exist: {reason}.")
+
+
 # --- organisations and servers of every kind
 
 

@@ -312,16 +312,18 @@ class _AccountReader:
     async def _read_list(self, first: Page) -> None:
         """Read the list until it is known of each missing account whether it exists."""
         listing, shown = await read_list(self._page, self._take, ahead=PAGES_AHEAD, first=first), -1
+        readings = set()  # what each came to: more than one where the list changed
         for reading in range(MAX_READINGS):
             if reading:
                 listing = await read_list(self._page, self._take, ahead=PAGES_AHEAD)
             if listing.received not in (listing.total, shown):
                 listing = replace(listing, complete=False)  # a count that differs from the list once proves nothing
             shown = listing.received
+            readings.add((listing.total, listing.received))
             if await self._settle_missing(listing):
                 break
         else:
-            self._mark_uncertain()
+            self._mark_uncertain(listing, changed=len(readings) > 1)
         self.complete = listing.complete
 
     async def _settle_missing(self, listing: Listing) -> bool:
@@ -338,15 +340,18 @@ class _AccountReader:
             await self._each(self._search, names)
         return not (self._missing_ids() or self._missing_names())
 
-    def _mark_uncertain(self) -> None:
+    def _mark_uncertain(self, listing: Listing, *, changed: bool) -> None:
         """Record why it is not known whether the missing accounts exist."""
-        if self._count:
+        if not changed and listing.total != listing.received:
+            shown = f"{listing.received:,}" if listing.received else "none"
+            reason = f"the server counts {count_of(listing.total, current().singular)} and lists {shown}"
+        elif not changed and listing.pages == listing.received:
+            reason = f"the server lists one {current().singular} per page, which does not show whether it left any out"
+        else:
             reason = (
                 f"the list of {current().plural} changed during each of {MAX_READINGS} readings, so each may have "
                 "missed some"
             )
-        else:
-            reason = f"the server counts {count_of(self.total, current().singular)} and lists none"
         missing = self._missing_ids()
         sample = _sample([*missing, *self._missing_names()])
         self.uncertain = f"It is not known whether the accounts {sample} exist: {reason}."

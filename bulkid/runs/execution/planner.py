@@ -91,7 +91,8 @@ async def _directory_for(connection: Connection, rows: Rows, *, read: bool) -> t
     if directory.uncertain:
         raise ConnectionFailedError(
             directory.uncertain,
-            hint="Nothing was sent. Try again when accounts are not being created and deleted.",
+            hint="Nothing was sent. Try again when accounts are not being created and deleted. If that does not help, "
+            "the list that the server gives is wrong: ask its administrator.",
         )
     return directory, warnings
 
