@@ -32,7 +32,7 @@ from bulkid.engine.retry import (
 )
 from bulkid.engine.signals import Wakeup
 from bulkid.engine.stats import Stats
-from bulkid.errors import PermissionDeniedError
+from bulkid.errors import BulkidError, PermissionDeniedError
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 
 Send = Callable[[Request], Awaitable[Reply]]
@@ -253,22 +253,29 @@ class Sender:
         stats.sent[method] += 1
         stats.in_flight += 1
         reply: Reply | None = None
+        left = True
         self._sent_count = send_task.number = self._sent_count + 1
         if send_task.renew is not None:  # it may have waited for the quota for minutes
             send_task.request = send_task.renew()
         started = self._monotonic()
         try:
             send_task.reply = reply = await self._send(send_task.request)
+        except BulkidError as error:
+            left = error.request_left
+            raise
         finally:
             stats.in_flight -= 1
             self._in_flight -= 1
             self.pacing.response_received(method, reply)
             if self._capacity_waiters:
                 self._notify_waiters()
-            if reply is None:  # cancelled or fatal: it may have left, so its slot counts as answered now
-                self.quota.release(permit, answered=True)
+            if reply is None:  # cancelled or fatal: where it may have left, its slot counts as answered now
+                self.quota.release(permit, answered=left)
                 self.breaker.response_received(ticket, None)
-                stats.count_answer(method, None)
+                if left:
+                    stats.count_answer(method, None)
+                else:
+                    stats.sent[method] -= 1
                 self._reply_received.set()
         left = reply.left
         if permit.method_quota is not None:

@@ -12,7 +12,7 @@ from multidict import CIMultiDict, istr
 from yarl import URL
 
 from bulkid.clock import Clock, SystemClock
-from bulkid.errors import ConnectionFailedError, UsageError
+from bulkid.errors import BulkidError, ConnectionFailedError, UsageError
 from bulkid.identity.fast_path import FastPath, HttpResponse, is_supported, read_bounded
 from bulkid.identity.http_session import Proxy, open_session, proxy_for, trust_context
 from bulkid.identity.responses import (
@@ -94,7 +94,11 @@ class IdentityClient:
             AuthenticationError: The credentials are refused for good.
             ConnectionFailedError: The URL is proven to be no Identity Server's.
         """
-        token = await self._tokens.current()
+        try:
+            token = await self._tokens.current()
+        except BulkidError as error:
+            error.request_left = False
+            raise
         if isinstance(token, Reply):
             return token
         if token.generation != self._generation:

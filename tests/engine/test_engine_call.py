@@ -92,6 +92,22 @@ async def test_a_fatal_error_of_send_goes_straight_through_and_leaves_nothing_be
     assert engine.quota.left("GET") == 4
 
 
+async def test_a_fatal_error_before_a_request_leaves_counts_no_request_and_takes_no_slot() -> None:
+    clock = FakeClock()
+
+    async def send(_: Request) -> Reply:
+        error = AuthenticationError("The secret is wrong.")
+        error.request_left = False
+        raise error
+
+    engine = make_engine(clock, send, rules=[QuotaRule("GET", 5, 60.0)])
+    with pytest.raises(AuthenticationError):
+        await engine.call(get(1))
+    assert engine.stats.sent["GET"] == 0
+    assert engine.stats.answers() == {"GET": {}}
+    assert (await engine.quota._ledger.exchange([QuotaRule("GET", 5, 60.0)], 0, (), ())).used == 0
+
+
 async def test_all_calls_end_when_the_server_is_never_reached() -> None:
     clock = FakeClock()
     engine = make_engine(clock, Server(clock, answer=lambda _: NO_CONNECTION).send)

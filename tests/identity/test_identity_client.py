@@ -363,6 +363,18 @@ async def test_fresh_tokens_that_are_refused_end_the_run() -> None:
     assert issued == ["t1", "t2"]
 
 
+async def test_an_error_of_the_token_says_that_the_request_did_not_leave() -> None:
+    async with (
+        wire_server(always(answer({"error": "invalid_client"}, 400))) as server,
+        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+    ):
+        for _ in range(2):
+            with pytest.raises(AuthenticationError) as refused:
+                await client.send(PUT)
+            assert not refused.value.request_left
+    assert [seen.method for seen in server.seen] == ["POST"]
+
+
 async def test_an_answer_that_came_with_a_token_is_its_acceptance() -> None:
     good, issued = {"t1"}, list[str]()
     async with (

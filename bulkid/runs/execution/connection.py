@@ -11,7 +11,7 @@ from bulkid.clock import Clock
 from bulkid.engine.engine import Engine
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.stats import Stats
-from bulkid.errors import ConnectionFailedError, LockedError, PermissionDeniedError, UsageError
+from bulkid.errors import BulkidError, ConnectionFailedError, LockedError, PermissionDeniedError, UsageError
 from bulkid.identity.client import ClientSettings, IdentityClient, open_client
 from bulkid.identity.endpoints import list_accounts
 from bulkid.identity.tokens import (
@@ -128,7 +128,11 @@ class Connection:
     async def _send(self, request: Request) -> Reply:
         """Send a request. Raise a :class:`LockLostError` if it changes something and the run has lost its lock."""
         if request.method != "GET" and self.hold is not None and not self.hold.is_current:
-            await in_thread(self.hold.confirm)
+            try:
+                await in_thread(self.hold.confirm)
+            except BulkidError as error:
+                error.request_left = False
+                raise
         return await self.client.send(request)
 
     async def used(self, rule: QuotaRule) -> int:
