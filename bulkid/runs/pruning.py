@@ -1,19 +1,20 @@
 """Removes old runs from the journal, with their reports, and frees the space."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import LockedError
 from bulkid.journal.locks.file import forget_lock
 from bulkid.journal.queries import claimed_runs, drop_run, newest_runs
-from bulkid.journal.store import Journal, open_journal
+from bulkid.journal.store import RESUMABLE, Journal, open_journal
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.writer import remove_report
-from bulkid.runs.history import lock_name, run_lock, with_actual_status
+from bulkid.runs.history import lock_name, run_lock, undone_by, with_actual_status
+from bulkid.runs.run_records import UNDO
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,17 @@ class _Pruner:
     with_pending: bool
     dry: bool
     claimed: frozenset[str]  # runs whose files wait in a drop folder to be put away
+    undone: Mapping[str, str]  # see `undone_by`
+    gone: set[str] = field(default_factory=set)
     result: Pruned = Pruned()
 
     def prune_run(self, record: RunRecord, before: float) -> None:
-        """Drop a run, unless a process works on it or its rows are pending. A lock keeps other processes from it."""
+        """Drop a run, unless a process works on it or its rows are pending. A lock keeps other processes from it.
+
+        Call it for a run before the undo of that run.
+        """
         if record.run_id in self.claimed:
-            self.result = replace(self.result, active=(*self.result.active, record))
+            self.result = replace(self.result, active=(record, *self.result.active))
             return
         try:
             with run_lock(self.journal, record):
@@ -49,17 +55,38 @@ class _Pruner:
                 current = self.journal.get_run(record.run_id)
                 if current is None or not is_old(current, before):
                     return
-                if not self.with_pending and has_pending_work(current, self.journal.counts(current.run_id)):
-                    self.result = replace(self.result, pending=(*self.result.pending, current))
+                if self._is_wanted(current):
+                    self.result = replace(self.result, pending=(current, *self.result.pending))
+                    return
+                if kept := self._undone_by(current):
+                    self._note(
+                        f"Run {current.run_id} is kept: without it, run {kept}, which it undid, could be resumed."
+                    )
                     return
                 if not self.dry:
                     self._drop(current)
-                self.result = replace(self.result, dropped=(*self.result.dropped, current))
+                self.gone.add(current.run_id)
+                self.result = replace(self.result, dropped=(current, *self.result.dropped))
         except LockedError:
-            self.result = replace(self.result, active=(*self.result.active, record))
+            self.result = replace(self.result, active=(record, *self.result.active))
             return
         if not self.dry:
             forget_lock(self.state_dir, lock_name(record))
+
+    def _is_wanted(self, record: RunRecord) -> bool:
+        if self.with_pending or record.run_id in self.undone:
+            return False
+        return has_pending_work(record, self.journal.counts(record.run_id))
+
+    def _undone_by(self, record: RunRecord) -> str:
+        """The run that stays, and that ``resume`` would continue if this undo of it were not known; else empty."""
+        undone = self.journal.get_run(str(record.options.get(UNDO, "")))
+        if undone is None or undone.run_id in self.gone or self.undone.get(undone.run_id) != record.run_id:
+            return ""
+        return undone.run_id if undone.status in RESUMABLE else ""
+
+    def _note(self, text: str) -> None:
+        self.result = replace(self.result, notes=(*self.result.notes, text))
 
     def _drop(self, record: RunRecord) -> None:
         # First the journal: a report without its run can be removed by hand, a run whose report is gone looks whole.
@@ -84,8 +111,9 @@ def prune(
     """Drop the runs that ended longer ago than ``age_s``: from the journal, and the files of their reports.
 
     Kept are runs that a process works on, and (unless ``with_pending``) those that have sent something, or may have,
-    and have rows pending, which ``resume`` would go on with. With a run goes what ``undo`` needs. The quota is
-    not touched: what was sent counts until its window is over.
+    and have rows pending, which ``resume`` would go on with (not those undone since). An undo is kept as long as the
+    run that it undid could be resumed without it. With a run goes what ``undo`` needs. The quota is not touched: what
+    was sent counts until its window is over.
 
     Paths and the address of the database are those of :class:`bulkid.runs.Context`. With ``dry`` nothing is
     dropped.
@@ -96,8 +124,9 @@ def prune(
     state_dir = state_dir or default_state_dir()
     before = (clock or SystemClock()).now() - age_s
     with open_journal(state_dir, database_url) as journal:
-        pruner = _Pruner(journal, state_dir, with_pending, dry, claimed_runs(journal))
-        for record in [each for each in newest_runs(journal, with_asking=True) if is_old(each, before)]:
+        records = list(newest_runs(journal, with_asking=True))
+        pruner = _Pruner(journal, state_dir, with_pending, dry, claimed_runs(journal), undone_by(records))
+        for record in [each for each in reversed(records) if is_old(each, before)]:
             pruner.prune_run(record, before)
         result = pruner.result
         if result.dropped and not dry:

@@ -43,6 +43,7 @@ class Case:
     active: bool = False
     ended: bool = True
     began_before: float = 0.0  # seconds before its end
+    undoes: str = ""  # the run that it undid
 
     def record(self) -> RunRecord:
         ended = WALL_START - self.age
@@ -58,6 +59,8 @@ class Case:
             pid=1,
             phase=self.phase,
             finished_at=ended if self.ended else None,
+            options={"undo": self.undoes} if self.undoes else {},
+            counters={"accounts": 2},
         )
 
     @property
@@ -143,6 +146,31 @@ def test_an_old_run_is_kept_where_resume_has_something_to_do(tmp_path: Path, cas
     result = prune(tmp_path)
     assert (record.run_id in kept_in(tmp_path)) is kept
     assert [run.run_id for run in result.dropped] == ([] if kept else [record.run_id])
+
+
+def test_an_interrupted_run_that_was_undone_goes_with_its_undo(tmp_path: Path) -> None:
+    """``resume`` passes over it only as long as the undo is known."""
+    with open_journal(tmp_path) as journal:
+        undone = add(journal, Case(3 * MONTH, RunStatus.INTERRUPTED, pending=True))
+        undo = add(journal, Case(2 * MONTH, undoes=undone.run_id))
+    result = prune(tmp_path, dry=True)
+    assert [run.run_id for run in result.dropped] == [undo.run_id, undone.run_id]
+    assert prune(tmp_path).dropped == result.dropped
+    assert kept_in(tmp_path) == {}
+
+
+def test_an_undo_is_kept_while_a_process_works_on_the_run_that_it_undid(tmp_path: Path) -> None:
+    with open_journal(tmp_path) as journal:
+        undone = add(journal, Case(3 * MONTH, RunStatus.INTERRUPTED, pending=True))
+        older, undo = (add(journal, Case(age, undoes=undone.run_id)) for age in (2.5 * MONTH, 2 * MONTH))
+        with run_lock(journal, undone):
+            result = prune(tmp_path)
+    assert [run.run_id for run in result.active] == [undone.run_id]
+    assert [run.run_id for run in result.dropped] == [older.run_id]
+    assert kept_in(tmp_path).keys() == {undone.run_id, undo.run_id}
+    assert result.notes == (
+        f"Run {undo.run_id} is kept: without it, run {undone.run_id}, which it undid, could be resumed.",
+    )
 
 
 def test_no_row_and_no_entry_is_left_of_a_run_that_is_gone(tmp_path: Path) -> None:
