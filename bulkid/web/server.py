@@ -105,7 +105,7 @@ def make_app(console: Console) -> web.Application:
     app.on_response_prepare.append(add_headers)
     for route in ROUTES:
         app.router.add_route(route.method, route.path, route.handler)
-        if route.method == "GET":
+        if route.method == "GET" and route.handler is not site_pages.enter:  # a HEAD would use up the link
             app.router.add_route("HEAD", route.path, route.handler)
     set_up_templates(app)
     ignore_disposition_warnings()

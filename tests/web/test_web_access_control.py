@@ -47,6 +47,14 @@ def _routes(console: World) -> list[Route]:
     return found
 
 
+async def test_a_look_at_a_sign_in_link_without_opening_it_does_not_use_it_up(console: World) -> None:
+    path = f"/enter?key={console.authenticator.new_link()}"
+    async with console.another_browser() as browser:
+        async with browser.session.head(browser.base + path, allow_redirects=False) as answer:
+            assert answer.status == 405
+        assert (await browser.get(path)).status == 200
+
+
 async def test_without_a_session_only_the_open_routes_answer(
     console: World,
 ) -> None:
