@@ -429,5 +429,5 @@ _ERRORS: Final = {
     415: "The body has another content type than this operation takes.",
     502: "The Identity Server does not answer.",
     503: "The state database cannot be used, too many previews are waiting, or the console is stopping.",
-    507: "The uploads use all the space that they may use; the message names the limit.",
+    507: "There is no room for the sheet or the file; the message says why.",
 }

@@ -1,5 +1,6 @@
 """Checks of every request before its handler (host, session, role, CSRF token, origin); errors as answers."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -10,6 +11,7 @@ from aiohttp import web
 
 from bulkid.errors import BulkidError, ConnectionFailedError, InterruptedRunError, LockedError, StateError, UsageError
 from bulkid.logs import log
+from bulkid.report.atomic import ReportError
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.auth.access import Handler, Principal, RefusedError, Role, Route, RouteKind
 from bulkid.web.auth.users import LINKS_DISABLED, principal_of_token
@@ -82,8 +84,13 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return answer
     except Exception as error:  # noqa: BLE001 - the outermost handler of errors
         log.warning("console.request_broke", path=request.path, error=f"{type(error).__name__}: {error}")
+        if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            hint = "Ask the admin of the console to free space on its disk."
+            return refusal(request, 507, f"The console cannot write a file: {error.strerror}.", hint)
         return refusal(request, 500, "bulkid failed with an internal error.", "The console's log contains details.")
 
+
+_DISK_FULL: Final = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 _HTTP_MESSAGES: Final = {
     404: ("This page does not exist.", ""),
@@ -104,6 +111,7 @@ _STATUSES: Final[tuple[tuple[type[BulkidError], int], ...]] = (  # the first tha
     (UnknownUploadError, 404),
     (TooLargeError, 413),
     (StorageFullError, 507),
+    (ReportError, 507),
     (UsageError, 400),
     (ConnectionFailedError, 502),
     (StateError, 503),

@@ -18,7 +18,6 @@ from aiohttp.web import HTTPSeeOther
 from bulkid.errors import BulkidError, SheetError, UsageError
 from bulkid.model import MAX_NOTE
 from bulkid.planning.creation import DELETION_NOT_ALLOWED
-from bulkid.report.atomic import create_private
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
@@ -173,7 +172,7 @@ async def _receive_part(request: web.Request, reader: UploadReader, part: BodyPa
     made = await in_thread(console.uploads.reserve, part.filename or "", console.clock.now(), by)
     try:
         written = 0
-        with create_private(made.path) as file:
+        with console.uploads.opened(made) as file:
             while chunk := await reader.chunk(part, _CHUNK):
                 try:
                     written = await in_thread(console.uploads.write, made, file, chunk, written)

@@ -3,8 +3,8 @@
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from threading import RLock
@@ -170,9 +170,9 @@ class Uploads:
         try:
             make_private(self._folder)
             folder.mkdir(mode=PRIVATE_FOLDER)
-        except OSError:
+        except OSError as error:
             self._forget(upload_id)
-            raise
+            raise _disk_error(error) from None
         # The name that the client sent is only shown; on the disk the sheet has a name that bulkid chose.
         return Upload(upload_id, folder / f"sheet{suffix}", name, at, owner, (owner,) if authors is None else authors)
 
@@ -201,7 +201,7 @@ class Uploads:
             made = replace(made, undo_of=run_id) if kind == "undo" else replace(made, rest_of=run_id)
         try:
             if content:
-                with create_private(made.path) as file:
+                with self.opened(made) as file:
                     self.write(made, file, content, 0)
             return self.keep(made)
         except BaseException:
@@ -215,6 +215,24 @@ class Uploads:
             each for each in self._found() if (each.undo_of, each.rest_of, each.recreate) == wanted and each.is_open
         ]
         return max(found, key=lambda each: each.at, default=None)
+
+    @contextmanager
+    def opened(self, upload: Upload) -> Iterator[BinaryIO]:
+        """The file of a sheet that is being received; raises StorageFullError where the disk does not take it."""
+        try:
+            file = create_private(upload.path)
+        except OSError as error:
+            raise _disk_error(error) from None
+        try:
+            yield file
+        except BaseException:
+            with suppress(OSError):  # the sheet is not kept
+                file.close()
+            raise
+        try:
+            file.close()  # writes what is left
+        except OSError as error:
+            raise _disk_error(error) from None
 
     def write(self, upload: Upload, file: BinaryIO, chunk: bytes, written: int) -> int:
         """Append to a sheet that is being received; return the number of bytes that it has so far.
@@ -234,10 +252,7 @@ class Uploads:
         try:
             file.write(chunk)
         except OSError as error:
-            raise StorageFullError(
-                f"The console cannot keep the sheet: {error.strerror or error}.",
-                hint="Ask the admin of the console to free space on its disk.",
-            ) from None
+            raise _disk_error(error) from None
         return written + len(chunk)
 
     def keep(self, upload: Upload) -> Upload:
@@ -245,6 +260,7 @@ class Uploads:
 
         Raises:
             UnknownUploadError: The upload was removed meanwhile.
+            StorageFullError: The disk does not take it.
         """
         with self._lock:
             before = self._load(upload.upload_id)
@@ -264,6 +280,8 @@ class Uploads:
                 unfinished.replace(target)
             except FileNotFoundError:
                 raise UnknownUploadError from None
+            except OSError as error:
+                raise _disk_error(error) from None
             self._kept[upload.upload_id] = _Kept.of(upload)
         return upload
 
@@ -375,6 +393,14 @@ class Uploads:
     def _forget(self, upload_id: str) -> None:
         with self._lock:
             self._kept.pop(upload_id, None)
+
+
+def _disk_error(error: OSError) -> StorageFullError:
+    """The refusal of an upload that the disk does not take."""
+    return StorageFullError(
+        f"The console cannot keep the sheet: {error.strerror or error}.",
+        hint="Ask the admin of the console to free space on its disk.",
+    )
 
 
 def safe_name(name: str) -> str:

@@ -1,6 +1,7 @@
 """What the console keeps is bounded: uploads on the disk, previews in memory, entries of the audit log."""
 
 import errno
+import io
 import json
 import os
 import stat
@@ -137,7 +138,7 @@ def test_a_plan_that_cannot_be_written_takes_no_space(
     content = b"name\n" if kind == "retry" else b""
     with monkeypatch.context() as patch:
         patch.setattr("bulkid.web.uploads.create_private", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(StorageFullError, match="No space"):
             uploads.derive(kind, "run", 0.0, "ada", ("otto",), content=content)
     assert list(tmp_path.iterdir()) == []
     put(uploads, "ada", 10)
@@ -292,6 +293,57 @@ async def test_a_sheet_that_a_run_was_begun_with_makes_room_for_the_next(tmp_pat
             path = await console.browser.preview("a.csv", sheet(2, prefix=f"Name {number}"))
             run_id = run_id_of(await console.browser.start(path))
             assert "2 updated" in (await console.browser.run_ended(run_id)).text
+
+
+class _FullAtClose(io.BytesIO):
+    """A file whose last bytes find no room on the disk."""
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("moment", ["folder", "sheet", "end of the sheet", "record"])
+async def test_an_upload_on_a_full_disk_is_refused_in_a_sentence(
+    console: World, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def made(path: Path) -> BinaryIO:
+        if moment == "end of the sheet" and path.suffix == ".csv":
+            return _FullAtClose()
+        if (path.suffix == ".tmp") is (moment == "record"):
+            full()
+        return create_private(path)
+
+    if moment == "folder":
+        monkeypatch.setattr("bulkid.web.uploads.make_private", full)
+    else:
+        monkeypatch.setattr("bulkid.web.uploads.create_private", made)
+    page = await console.browser.upload("a.csv", sheet(1))
+    assert page.status == 507
+    assert "The console cannot keep the sheet: No space left on device." in page.text
+    assert 'type="file"' in page.text, "the user can choose again on this page"
+    status, answer = await Program(console).upload(sheet(1))
+    assert (status, answer["error"]["code"]) == (507, "insufficient_storage")
+    assert not list((console.folder / "state" / "uploads").glob("*"))
+
+
+async def test_a_report_for_which_the_disk_has_no_room_is_refused_in_a_sentence(
+    console: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = run_id_of(await console.browser.start(await console.browser.preview("a.csv", sheet(1))))
+    await console.browser.run_ended(run_id)
+
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("bulkid.web.run_pages.tempfile.TemporaryDirectory", full)
+    page = await console.browser.get(f"/runs/{run_id}/download/csv")
+    assert page.status == 507
+    assert "The console cannot write a file: No space left on device." in page.text
 
 
 async def test_a_file_that_is_too_large_is_answered_413(console: World, monkeypatch: pytest.MonkeyPatch) -> None:
