@@ -17,6 +17,7 @@ from bulkid.errors import BulkidError, InterruptedRunError, LockedError, UsageEr
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.planning.change_limit import Excess, excess, excess_deletions
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.connection_check import ORGANIZATION
 from bulkid.runs.descriptions import ActionCounts, Destination, count_actions, destination
@@ -90,6 +91,10 @@ class NotConfirmedError(UsageError):
 
 class DeletionsNotConfirmedError(UsageError):
     """The user has not entered how many accounts a plan deletes, or another number."""
+
+
+class TrialTooLargeError(UsageError):
+    """The first accounts of a plan alone change more of the organisation than the limit."""
 
 
 @dataclass(slots=True)
@@ -348,7 +353,14 @@ class Console:
                 f"This plan deletes accounts, and {principal.person} is an author of it: nothing was sent.",
                 "An admin, or another operator who is no author of the plan, must start it.",
             )
-        if seen.excesses and first is None and not really:
+        if really:
+            return
+        if first is not None and (excesses := _excesses_of_trial(seen, self.options, first)):
+            raise TrialTooLargeError(
+                f"The trial is too large. {'. '.join(each.sentence for each in excesses)}: nothing was sent.",
+                hint="Try fewer accounts.",
+            )
+        if seen.excesses and first is None:
             raise NotConfirmedError(
                 f"{'. '.join(each.sentence for each in seen.excesses)}: nothing was sent.",
                 hint="Check the preview. To apply it, confirm the number of accounts beside the button.",
@@ -470,6 +482,16 @@ def deletions_of(preview: runs.Preview, first: int | None = None) -> int:
     """How many accounts a plan deletes, or its first accounts that change."""
     changes = preview.plan.changes if first is None else preview.plan.changes[:first]
     return count_actions(changes).delete
+
+
+def _excesses_of_trial(seen: runs.Preview, options: runs.RunOptions, first: int) -> list[Excess]:
+    """How the first accounts that change exceed the limits; they cannot where the whole plan does not."""
+    counts, found = count_actions(seen.plan.changes[:first]), list[Excess | None]()
+    if seen.excess is not None:
+        found.append(excess(counts.update + counts.delete, seen.excess.total, options.max_change))
+    if seen.excess_deletions is not None:
+        found.append(excess_deletions(counts.delete, seen.excess_deletions.total, options.max_delete))
+    return [each for each in found if each is not None]
 
 
 def _require_deletions_confirmed(count: int, confirmed: int | None) -> None:

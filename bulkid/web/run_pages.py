@@ -15,7 +15,7 @@ from aiohttp.web import HTTPSeeOther
 from aiohttp_sse import sse_response
 
 from bulkid import runs
-from bulkid.errors import BulkidError, StateError, UsageError
+from bulkid.errors import BulkidError, LockedError, StateError, UsageError
 from bulkid.journal.queries import ChangeKind
 from bulkid.logs import log
 from bulkid.model import CHANGED, RunRecord, RunStatus, Status
@@ -317,6 +317,8 @@ async def retry(request: web.Request) -> web.StreamResponse:
     """Make the rows of a run that are not done a new sheet, to be previewed like any other."""
     console, principal = console_of(request), principal_of(request)
     record = (await found_run(request)).run
+    if record.status is RunStatus.RUNNING or console.job_runner.job(record.run_id) is not None:  # it sends them itself
+        raise LockedError(f"Run {record.run_id} is still under way.", hint="Wait until it has ended, or stop it.")
     content = await in_thread(_written, console, record.run_id, "retry")
     if content is None:
         raise UsageError("Every row of this run is done: there is nothing to retry.")

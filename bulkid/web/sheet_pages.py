@@ -38,7 +38,13 @@ from bulkid.text import count_of
 from bulkid.web.audit import REFUSAL, note
 from bulkid.web.auth.access import Principal, RefusedError, Role, is_another_user, same_user
 from bulkid.web.change_index import ChangeFilter
-from bulkid.web.console import Console, DeletionsNotConfirmedError, NotConfirmedError, console_of
+from bulkid.web.console import (
+    Console,
+    DeletionsNotConfirmedError,
+    NotConfirmedError,
+    TrialTooLargeError,
+    console_of,
+)
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access, status_for
 from bulkid.web.pages import Pager, attachment, page, redirect
 from bulkid.web.previews import UploadPreview, preview_page, problems_of
@@ -470,7 +476,11 @@ def warnings_of(preview: Preview) -> list[str]:
     return [warning for warning in preview.warnings if not warning.startswith(too_much)]
 
 
-_FIELDS: Final = ((NotConfirmedError, "really"), (DeletionsNotConfirmedError, "deletions"))
+_FIELDS: Final = (
+    (NotConfirmedError, "really"),
+    (TrialTooLargeError, "first"),
+    (DeletionsNotConfirmedError, "deletions"),
+)
 """The fields of the form that starts a run at which errors stand."""
 
 

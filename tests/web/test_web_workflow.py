@@ -13,7 +13,8 @@ import anyio
 import pytest
 
 from bulkid import runs
-from bulkid.model import Status
+from bulkid.model import ChangeBound, QuotaRule, Status
+from bulkid.runs.concurrency import in_thread
 from bulkid.runs.history import run_lock
 from bulkid.sandbox.options import SandboxOptions
 from tests.support.postgres_server import shared_server
@@ -249,6 +250,31 @@ async def test_a_retry_reads_the_columns_as_the_run_did(console: World) -> None:
     retry = await console.browser.post(f"/runs/{run_id}/retry")
     assert "No column names the robot account" not in retry.text
     assert re.findall(r'<option value="(\w+)" selected', retry.text) == ["name", "display_name"], "groups is ignored"
+
+
+async def test_no_retry_takes_the_rows_of_a_run_that_is_still_under_way(tmp_path: Path) -> None:
+    async with world(tmp_path, quota=(QuotaRule("PUT", 1, 3600.0),)) as console:
+        path = await console.browser.preview("accounts.csv", sheet(3))
+        run_id = run_id_of(await console.browser.start(path))
+        await first_put(console)
+        page = await console.browser.post(f"/runs/{run_id}/retry")
+        assert page.status == 409
+        assert f"Run {run_id} is still under way." in page.text
+        assert len(await in_thread(console.console.uploads.all)) == 1
+        await console.browser.post(f"/runs/{run_id}/pause")
+        await console.browser.run_ended(run_id)
+
+
+async def test_a_trial_beyond_the_limit_is_refused_before_it_is_a_run(tmp_path: Path) -> None:
+    async with world(tmp_path, max_change=ChangeBound(count=5)) as console:
+        path = await console.browser.preview("accounts.csv", sheet(20))
+        refused = await console.browser.start(path, first="6", scope="first")
+        assert refused.status == 400
+        assert "The trial is too large. The plan changes 6 accounts, more than the limit of 5: nothing" in refused.text
+        assert 'value="6" data-suggested="10"' in refused.text, "the user corrects the number at its field"
+        assert "There are no runs" in (await console.browser.get("/runs")).text
+        run_id = run_id_of(await console.browser.start(path, first="5", scope="first"))
+        assert "Trial finished: 5 accounts." in (await console.browser.run_ended(run_id)).text
 
 
 async def test_a_paused_run_goes_on_where_it_was(tmp_path: Path) -> None:
