@@ -23,12 +23,14 @@ from bulkid.runs import (
     PostRunOptions,
     Recipients,
     RunOptions,
+    RunResult,
     Schedule,
     Target,
     run_job,
     undo,
 )
 from bulkid.runs.jobs import drop_folder_job
+from bulkid.runs.jobs.attempt import JobAttempt
 from bulkid.runs.jobs.drop_folder import dated, scan
 from bulkid.sandbox.server import Sandbox
 from tests.support.drop_folders import Inbox, drop, names, served
@@ -457,6 +459,60 @@ def test_a_file_that_changes_while_it_is_claimed_goes_back(inbox: Inbox, monkeyp
         assert (await inbox.work(server)).exit_code == 0
         assert names(server)["robot-0001"] == "Changed 1"
         assert inbox.runs() == {"a.csv": 1}
+        inbox.sheet("a.csv", "A")  # which was claimed, but never run
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0001"] == "A 1"
+
+    served(work)
+    assert inbox.places() == {"archive": ["a-2.csv", "a.csv"]}
+
+
+def test_a_file_that_is_replaced_while_another_runs_is_complete_only_after_it_has_settled_again(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A", age_s=50)
+    inbox.sheet("b.csv", "B", age_s=40)
+    real_run, real_scan = JobAttempt.run, drop_folder_job.scan
+
+    async def begin_to_replace(attempt: JobAttempt, source: Path, **more: Any) -> RunResult:
+        if source.name == "a.csv":
+            inbox.sheet("b.csv", "Half", rows=1, age_s=30)
+        return await real_run(attempt, source, **more)
+
+    async def finish_meanwhile(*args: Any) -> Any:
+        if (inbox.folder / "b.csv").exists() and inbox.runs():
+            inbox.sheet("b.csv", "Whole", age_s=20)
+        return await real_scan(*args)
+
+    async def work(server: Sandbox) -> None:
+        monkeypatch.setattr(JobAttempt, "run", begin_to_replace)
+        monkeypatch.setattr(drop_folder_job, "scan", finish_meanwhile)
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0002"] == "Whole 2"
+
+    served(work)
+    assert inbox.runs() == {"a.csv": 1, "b.csv": 1}
+    assert inbox.places() == {"archive": ["a.csv", "b.csv"]}
+
+
+def test_a_file_that_changed_while_it_was_claimed_goes_back_also_after_a_kill(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A")
+    real = drop_folder_job.move
+
+    def move(source: Path, target: Path) -> None:
+        inbox.sheet("a.csv", "Changed")
+        real(source, target)
+        raise Killed
+
+    async def work(server: Sandbox) -> None:
+        with monkeypatch.context() as killing:
+            killing.setattr(drop_folder_job, "move", move)
+            with pytest.raises(Killed):
+                await inbox.work(server)
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0001"] == "Changed 1"
         inbox.sheet("a.csv", "A")  # which was claimed, but never run
         assert (await inbox.work(server)).exit_code == 0
         assert names(server)["robot-0001"] == "A 1"

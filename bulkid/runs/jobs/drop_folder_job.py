@@ -153,6 +153,8 @@ class _FolderJob:
 
     async def _claim_file(self, snapshot: FileSnapshot) -> bool:
         """Take a file that is complete; False when the job must not take another."""
+        if snapshot not in await in_thread(self.drop.pending_files):
+            return True  # it changed while others ran, perhaps for hours: the next scan waits until it is complete
         try:
             content = await in_thread(digest, snapshot.path)
         except OSError as error:
@@ -179,12 +181,24 @@ class _FolderJob:
             self._skip(snapshot, error)
             return False
         if await in_thread(_digest_or_none, working) != file.sha256:  # written to, or replaced, a moment ago
-            await in_thread(move, working, self.drop.real / self.drop.free_name(".", file.name))
-            await in_thread(self.claims.forget, file)
+            await self._put_back(file)
             return False
         name = plain_name(file.name)
         log.info("file.taken", job=self.attempt.job.name, file=name, sha256=file.sha256, run=file.run_id)
         return True
+
+    async def _put_back(self, file: ClaimedFile) -> None:
+        """Move a file back into the folder that is not as it was claimed, to be taken once it is complete."""
+        working, place = self.drop.real / file.working, self.drop.free_name(".", file.name)
+        try:
+            await in_thread(move, working, self.drop.real / place)
+        except OSError as error:
+            raise StateError(
+                f"{working} changed when it was taken, and cannot be moved back to {self.drop.folder}: "
+                f"{error.strerror or error}.",
+                hint="Nothing was sent for it. Close what has the file open; the next start moves it back.",
+            ) from None
+        await in_thread(self.claims.forget, file)
 
     def _skip(self, snapshot: FileSnapshot, error: OSError) -> None:
         self.skipped.add(snapshot)
@@ -305,5 +319,8 @@ class _FolderJob:
             if not is_there(dropped):
                 shown = self.drop.folder / plain_name(file.name)
                 self._note(f"{shown} was claimed, but is not there any more: nothing was begun for it.")
+            return True
+        if not begun and await in_thread(_digest_or_none, working) not in {None, file.sha256}:
+            await self._put_back(file)  # it changed while it was claimed, and a kill came before that was seen
             return True
         return await self._run(file)
