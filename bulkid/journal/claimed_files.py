@@ -54,11 +54,10 @@ class ClaimedFiles:
         """Files that were claimed and are not closed, oldest first."""
         return [_file(row) for row in self.database.fetch(self._select(taken_files.c.state.in_(OPEN)))]
 
-    def claimed_before(self, sha256: str) -> ClaimedFile | None:
-        """The file with the same content that was taken, or is being taken; one that failed may be tried again."""
+    def claimed_before(self, sha256: str) -> list[ClaimedFile]:
+        """The files with the same content that were taken, or are being taken; one that failed may be tried again."""
         taken = taken_files.c.state.not_in([FileState.FAILED.value, FileState.GONE.value])
-        found = self.database.fetch(self._select(taken_files.c.sha256 == sha256, taken).limit(1))
-        return _file(found[0]) if found else None
+        return [_file(row) for row in self.database.fetch(self._select(taken_files.c.sha256 == sha256, taken))]
 
     def _select(self, *where: ColumnElement[bool]) -> Select[Any]:
         here = taken_files.c.folder == self._folder

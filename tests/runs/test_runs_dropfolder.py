@@ -521,6 +521,64 @@ def test_a_file_that_changed_while_it_was_claimed_goes_back_also_after_a_kill(
     assert inbox.places() == {"archive": ["a-2.csv", "a.csv"]}
 
 
+def test_two_jobs_with_one_folder_take_no_file_of_each_other(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox.sheet("acme-a.csv", "A")
+    acme, globex = ({"name": name, "glob": f"{name}-*"} for name in ("acme", "globex"))
+
+    async def kill(*_: Any, **__: Any) -> Any:
+        raise Killed
+
+    async def work(server: Sandbox) -> None:
+        with monkeypatch.context() as killing:
+            killing.setattr(JobAttempt, "run", kill)
+            with pytest.raises(Killed):
+                await inbox.work(server, **acme)
+        inbox.sheet("globex-a.csv", "A")  # for another organisation, perhaps
+        assert (await inbox.work(server, **globex)).exit_code == 0
+        assert inbox.runs() == {"globex-a.csv": 1}
+        assert inbox.places() == {"archive": ["globex-a.csv"], "working": ["acme-a.csv"]}
+        assert "acme-a.csv" in " ".join(inbox.notes)
+        assert (await inbox.work(server, **acme)).exit_code == 0
+
+    served(work)
+    assert inbox.runs() == {"acme-a.csv": 1, "globex-a.csv": 1}
+    assert inbox.places() == {"archive": ["acme-a.csv", "globex-a.csv"]}
+
+
+def test_a_run_that_was_begun_is_finished_also_where_the_glob_of_its_job_changed(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A")
+
+    async def work(server: Sandbox) -> None:
+        assert (await inbox.work(server, secret="expired")).exit_code == 3
+        assert (await inbox.work(server, glob="*.xlsx")).exit_code == 0
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv"]}
+
+
+def test_a_file_in_working_that_no_job_takes_any_more_is_run_once_it_is_moved_back(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A")
+
+    async def kill(*_: Any, **__: Any) -> Any:
+        raise Killed
+
+    async def work(server: Sandbox) -> None:
+        with monkeypatch.context() as killing:
+            killing.setattr(JobAttempt, "run", kill)
+            with pytest.raises(Killed):
+                await inbox.work(server)
+        assert (await inbox.work(server, glob="*.xlsx")).exit_code == 0
+        assert inbox.places() == {"working": ["a.csv"]}
+        (inbox.folder / "working" / "a.csv").rename(inbox.folder / "a.csv")
+        assert (await inbox.work(server, glob="*")).exit_code == 0
+
+    served(work)
+    assert inbox.runs() == {"a.csv": 1}
+    assert inbox.places() == {"archive": ["a.csv"]}
+
+
 # --- killed between any two steps
 
 

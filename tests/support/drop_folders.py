@@ -39,18 +39,24 @@ class Inbox:
         self.folder.mkdir()
         self.options = RunOptions(report_dir=root / "reports")
         self.notes: list[str] = []
+        self.warnings: list[str] = []
 
     def sheet(self, name: str, tag: str, rows: int = 3, age_s: int = 0) -> None:
         lines = "".join(f"robot-{number:04d},{tag} {number}\n" for number in range(1, rows + 1))
         drop(self.folder, name, f"name,display_name\n{lines}", age_s)
 
+    def _warn(self, text: str) -> None:
+        self.warnings.append(text)
+        self.notes.append(text)
+
     async def work(self, server: Sandbox, **more: Any) -> JobResult:
         hooks = Hooks()
         hooks.note = self.notes.append  # type: ignore[method-assign]
+        hooks.warn = self._warn  # type: ignore[method-assign]
         target = Target(url=server.url, client_id="sandbox", client_secret=more.pop("secret", "sandbox-secret"))
-        source = DropFolder(self.folder, settle_s=0)
+        source = DropFolder(self.folder, more.pop("glob", "*"), settle_s=0)
         after = more.pop("after", PostRunOptions())
-        job = Job(name="drop", source=source, target=target, options=self.options, **more)
+        job = Job(name=more.pop("name", "drop"), source=source, target=target, options=self.options, **more)
         return await run_job(job, Context(state_dir=self.root / "state", hooks=hooks, clock=SystemClock(), after=after))
 
     def places(self) -> dict[str, list[str]]:

@@ -95,7 +95,11 @@ class DropFolder:
             return False
         if not entry.is_file(follow_symlinks=False) or _hidden(entry):
             return False
-        return fnmatchcase(name, self.glob.lower())
+        return self.takes(name)
+
+    def takes(self, name: str) -> bool:
+        """Whether files of a name are taken out of this folder by this job; another job may take others."""
+        return fnmatchcase(name.lower(), self.glob.lower())
 
     def make_subfolders(self) -> None:
         """Make the folders below where they are missing.

@@ -160,8 +160,9 @@ class _FolderJob:
         except OSError as error:
             self._skip(snapshot, error)
             return True
-        earlier = await in_thread(self.claims.claimed_before, content)
-        if earlier is not None:
+        taken = await in_thread(self.claims.claimed_before, content)
+        # What another job of this folder takes, perhaps for another organisation, is none of this one.
+        if earlier := next((file for file in taken if self.drop.takes(file.name)), None):
             await self._archive_duplicate(snapshot, earlier)
             return True
         working = self.drop.free_name(WORKING, plain_name(snapshot.path.name))
@@ -323,4 +324,15 @@ class _FolderJob:
         if not begun and await in_thread(_digest_or_none, working) not in {None, file.sha256}:
             await self._put_back(file)  # it changed while it was claimed, and a kill came before that was seen
             return True
+        if not (self.drop.takes(file.name) or await in_thread(self._is_of_this_job, file)):
+            self._note(
+                f"{self.drop.folder / file.working} was taken by another job, or before this job's glob changed: it is "
+                f"left alone. If no job finishes it, move it back to {self.drop.folder}."
+            )
+            return True
         return await self._run(file)
+
+    def _is_of_this_job(self, file: ClaimedFile) -> bool:
+        """Whether this job has begun the run of a file that it would not take any more."""
+        record = self.journal.get_run(file.run_id)
+        return record is not None and record.options.get("job") == self.attempt.job.name
