@@ -49,10 +49,14 @@ class OutcomeWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         self._tasks.cancel_scope.cancel()
+        cancelled: BaseException | None = None
         try:
             await self.aclose()
         except StateError as last:
             self._failure = self._failure or last
+        except anyio.get_cancelled_exc_class() as late:
+            kind, error, trace = type(late), late, late.__traceback__
+            cancelled = late
         # Only a cancellation goes to the task group, which would wrap any other error of the body in a group.
         ours = isinstance(error, anyio.get_cancelled_exc_class())
         try:
@@ -60,6 +64,8 @@ class OutcomeWriter:
         finally:
             if self._failure is not None:
                 raise self._failure  # also over a cancellation: the caller must know that outcomes were not written
+        if cancelled is not None:
+            raise cancelled
         # The group suppresses its own cancellation, and must not suppress an error of the body with it.
         return ended if ours else None
 
@@ -103,14 +109,22 @@ class OutcomeWriter:
                     self._waiting = group + self._waiting
 
     async def aclose(self) -> None:
-        """Write what is left and take no more; cannot be cancelled, harmless when repeated.
+        """Write what is left and take no more; a cancellation waits for the end. Harmless when repeated.
 
         Raises:
             StateError: It could not be written, not at this try either.
         """
         self._closed = True
+        cancelled: BaseException | None = None
         with CancelScope(shield=True):
-            await self.flush()
+            while True:
+                try:
+                    await self.flush()
+                    break
+                except anyio.get_cancelled_exc_class() as late:  # asyncio's own, such as on Ctrl+C: it has no shield
+                    cancelled = late
+        if cancelled is not None:
+            raise cancelled
 
     async def _work(self) -> None:
         while True:

@@ -153,6 +153,31 @@ async def test_a_task_cancelled_from_outside_keeps_its_outcomes(journal: Journal
     assert updated(journal) == 5
 
 
+@pytest.mark.parametrize("pauses", range(8))
+async def test_a_task_cancelled_from_outside_while_it_ends_keeps_its_outcomes(journal: Journal, pauses: int) -> None:
+    """Asyncio's own cancellation, such as that on Ctrl+C, passes each shield."""
+    begin(journal, 5)
+    ending = asyncio.Event()
+
+    async def run() -> None:
+        async with OutcomeWriter(journal, RUN, clock=StoppedClock()) as writer:
+            for number in range(5):
+                writer.add(number, UPDATED)
+            ending.set()
+
+    before = asyncio.all_tasks()
+    task = asyncio.create_task(run())
+    await ending.wait()
+    for _ in range(pauses):
+        await asyncio.sleep(0)
+    ended = task.done()
+    task.cancel()
+    done, _ = await asyncio.wait([task])
+    assert done.pop().cancelled() is not ended
+    assert asyncio.all_tasks() == before
+    assert updated(journal) == 5
+
+
 async def test_a_cancelled_flush_loses_nothing(journal: Journal) -> None:
     begin(journal, 6)
     async with OutcomeWriter(journal, RUN, clock=StoppedClock()) as writer:
