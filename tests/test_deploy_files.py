@@ -338,6 +338,10 @@ def _health() -> ModuleType:
         ("bulkid serve --port 80 --certfile a.pem", {}, "https://127.0.0.1:80/health"),
         ("bulkid serve --port=80", {"BULKID_CERTFILE": "a.pem"}, "https://127.0.0.1:80/health"),
         ("bulkid serve", {"BULKID_SERVE_PORT": "81", "BULKID_CERTFILE": ""}, "http://127.0.0.1:81/health"),
+        ("bulkid serve", {"BULKID_SERVE_HOST": "0.0.0.0"}, "http://127.0.0.1:8766/health"),  # noqa: S104
+        ("bulkid serve", {"BULKID_SERVE_HOST": "10.89.0.7"}, "http://10.89.0.7:8766/health"),
+        ("bulkid serve --host ::", {"BULKID_SERVE_HOST": "10.89.0.7"}, "http://[::1]:8766/health"),
+        ("bulkid serve --host=fd00::7", {}, "http://[fd00::7]:8766/health"),
     ],
 )
 def test_the_health_check_asks_the_console_where_it_listens(

@@ -12,6 +12,9 @@ from pathlib import Path
 
 WAIT_S = 4.0
 
+ANY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - a console may listen on all of them
+"""Where to ask a console that listens on every address of its kind, or on the default one."""
+
 
 def setting(arguments: Sequence[str], option: str, environment: Mapping[str, str], variable: str) -> str:
     """The value of an option of the command line, or of its variable; empty where neither is given."""
@@ -29,7 +32,9 @@ def address(arguments: Sequence[str], environment: Mapping[str, str]) -> str:
         return ""
     port = setting(arguments, "--port", environment, "BULKID_SERVE_PORT") or "8766"
     certificate = setting(arguments, "--certfile", environment, "BULKID_CERTFILE")
-    return f"{'https' if certificate else 'http'}://127.0.0.1:{port}/health"
+    host = setting(arguments, "--host", environment, "BULKID_SERVE_HOST").strip()
+    host = ANY_ADDRESS.get(host, host)
+    return f"{'https' if certificate else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/health"
 
 
 def main() -> int:
