@@ -48,6 +48,7 @@ class ReportContent:
     summary: Mapping[str, Any]  # what summary.json will hold; empty while the run goes on
     sheet_name: str = ""  # the sheet of the source, when it has several
     rates: "Callable[[], Sequence[Rate]]" = tuple  # reads the run's rates, for formats that show them
+    fields: Sequence[str] = ()  # what each column of the sheet is read as; "" for a column that is not used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,7 +156,7 @@ for _entry in (
         file_name="retry.csv",
         media_type="text/csv",
         purpose="the rows that are not done, as a sheet to run again",
-        begin=lambda content: _open("text_files:retry_sheet", content.folder, content.headers),
+        begin=lambda content: _open("text_files:retry_sheet", content.folder, content.headers, content.fields),
         always=True,
         choice=False,
     ),

@@ -9,6 +9,9 @@ from bulkid.text import as_argument, count_of, printable_line
 ERROR_HEADER: Final = "error"
 """The header of the column of ``retry.csv`` that says what is wrong with a row."""
 
+OTHER_ERROR_HEADER: Final = "bulkid_error"
+"""Its header where a field is read from a column ``error`` of the sheet."""
+
 METHODS: Final = ("GET", "PUT", "POST", "DELETE")
 
 _ENDINGS: Final[Mapping[RunStatus, str]] = {
@@ -65,11 +68,7 @@ def _column_options(run: RunRecord) -> str:
     Without them a column that the user chose to ignore, such as ``groups``, would change accounts.
     """
     given = run.options.get("sheet") or {}
-    mapped = [
-        ("--map", f"{column}={field}")
-        for column, field in (given.get("column_map") or {}).items()
-        if column.strip().casefold() != ERROR_HEADER  # in a retry the column of this name holds the errors
-    ]
+    mapped = [("--map", f"{column}={field}") for column, field in (given.get("column_map") or {}).items()]
     ignored = [("--ignore-column", column) for column in given.get("ignore_columns") or ()]
     return "".join(f" {option} {as_argument(printable_line(text))}" for option, text in (*mapped, *ignored))
 

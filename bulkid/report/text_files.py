@@ -17,7 +17,7 @@ from bulkid.model import ReportRow, Status
 from bulkid.planning.export_rows import ExportedAccount
 from bulkid.redaction import encodable
 from bulkid.report.atomic import AtomicFile
-from bulkid.report.summary import ERROR_HEADER
+from bulkid.report.summary import ERROR_HEADER, OTHER_ERROR_HEADER
 from bulkid.resources import current
 from bulkid.sheet.formula_escape import escape_formula
 
@@ -224,14 +224,18 @@ def json_report(folder: Path, run_id: str) -> JsonLinesFile[ReportRow]:
     return JsonLinesFile(AtomicFile(folder, "report.jsonl"), lambda row: report_object(row, run_id))
 
 
-def retry_sheet(folder: Path, headers: Sequence[str]) -> CsvFile[ReportRow]:
+def retry_sheet(folder: Path, headers: Sequence[str], fields: Sequence[str] = ()) -> CsvFile[ReportRow]:
     """Begin ``retry.csv``: the rows that are not done, as they came in, with an ``error`` column at the end.
 
-    It replaces an ``error`` column of the source (a ``retry.csv`` that was run again). A formula cell is escaped so
-    that reading the sheet gives it back unchanged. The first row creates the file.
+    It replaces an ``error`` column of the source (a ``retry.csv`` that was run again), unless the run read a field from
+    that, as ``fields`` say: then the new column has another name. A formula cell is escaped so that reading the sheet
+    gives it back unchanged. The first row creates the file.
     """
     width = len(headers)
-    kept = [index for index, header in enumerate(headers) if header.strip().casefold() != ERROR_HEADER]
+    used = {index for index, field in enumerate(fields) if field}
+    names = [header.strip().casefold() for header in headers]
+    added = OTHER_ERROR_HEADER if any(names[index] == ERROR_HEADER for index in used) else ERROR_HEADER
+    kept = [index for index, name in enumerate(names) if index in used or name not in {ERROR_HEADER, added}]
 
     def cells_of(row: ReportRow) -> list[str]:
         """The row's own cells in the order of the headers, then its error; surplus cells stay surplus."""
@@ -242,7 +246,7 @@ def retry_sheet(folder: Path, headers: Sequence[str]) -> CsvFile[ReportRow]:
     def lines_of(rows: Sequence[ReportRow]) -> list[list[str]]:
         return [cells_of(row) for row in rows if row.status in RETRY_STATUSES]
 
-    header = [*(escape_formula(headers[index]) for index in kept), ERROR_HEADER]
+    header = [*(escape_formula(headers[index]) for index in kept), added]
     return CsvFile(AtomicFile(folder, "retry.csv"), header, lines_of, may_be_empty=False)
 
 

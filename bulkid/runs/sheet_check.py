@@ -98,7 +98,7 @@ def write_invalid_rows(
             by_row.setdefault(row_error.row, []).append(row_error)
         if not by_row:
             return None
-        retry = retry_sheet(folder, sheet.info.headers)
+        retry = retry_sheet(folder, sheet.info.headers, sheet.info.fields)
         try:
             for chunk in sheet.chunks(CHUNK_ROWS):
                 retry.write([_report_row(row, by_row[row.row]) for row in chunk if row.row in by_row])

@@ -21,7 +21,7 @@ from bulkid.logs import log
 from bulkid.model import CHANGED, RunRecord, RunStatus, Status
 from bulkid.planning.plan import split_description
 from bulkid.report.formats import FORMATS, ReportFormat
-from bulkid.report.summary import ERROR_HEADER, status_label, trial_finished
+from bulkid.report.summary import status_label, trial_finished
 from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
@@ -335,7 +335,6 @@ def _columns_as_read(record: RunRecord) -> ReadOptions:
     given = load_options(record.options).sheet
     mapped, ignored = (set(map(header_key, names)) for names in (given.column_map, given.ignore_columns))
     fields = dict(zip(record.sheet.get("headers", ()), record.sheet.get("fields", ()), strict=True))
-    mapped.discard(ERROR_HEADER)  # in a retry the column of this name holds the errors
     return ReadOptions(
         column_map={header: field for header, field in fields.items() if field and header_key(header) in mapped},
         ignore_columns=tuple(header for header, field in fields.items() if not field and header_key(header) in ignored),

@@ -210,6 +210,16 @@ def test_a_retry_sheet_run_again_has_one_error_column(tmp_path: Path, header: st
     assert read_csv(tmp_path / "retry.csv") == [["Robot", "Notes", "error"], ["roby", "note", "still wrong"]]
 
 
+def test_an_error_column_that_the_run_read_stays_and_the_errors_get_a_column_of_another_name(tmp_path: Path) -> None:
+    row = a_row(2, Status.FAILED, error="refused", cells=("roby", "x", "Robbie"))
+    write(tmp_path, [row], headers=("Robot", "error", "Error"), fields=("name", "", "display_name"))
+    first = read_csv(tmp_path / "retry.csv")
+    assert first == [["Robot", "Error", "bulkid_error"], ["roby", "Robbie", "refused"]]
+    again = a_row(2, Status.FAILED, error="refused again", cells=tuple(first[1]))
+    write(tmp_path, [again], headers=first[0], fields=("name", "display_name", ""))
+    assert read_csv(tmp_path / "retry.csv") == [first[0], ["roby", "Robbie", "refused again"]]
+
+
 def test_rows_with_too_few_or_too_many_cells_keep_their_columns(tmp_path: Path) -> None:
     rows = [
         a_row(2, Status.INVALID, error="short", cells=("a",)),

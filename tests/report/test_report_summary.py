@@ -67,7 +67,7 @@ def test_a_retry_is_run_with_the_options_that_say_what_its_columns_mean() -> Non
         (replace(failures, options={"sheet": {"column_map": {}, "ignore_columns": []}}), ""),
         (
             replace(failures, options={"sheet": given}),
-            ' --map "Bot name=name" --ignore-column groups --ignore-column op\\n',
+            ' --map "Bot name=name" --map Error=display_name --ignore-column groups --ignore-column op\\n',
         ),
     ):
         (step,) = next_steps(run, {"failed": 1}, "reports/retry.csv")

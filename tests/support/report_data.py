@@ -92,8 +92,9 @@ def write(
     sheet_name: str = "",
     begun: OpenReport | None = None,
     rates: Sequence[Rate] = (),
+    fields: Sequence[str] = (),
 ) -> ReportFiles:
     run = run or a_run()
     summary = build_summary(run, Counter(row.status for row in rows), len(rows), str(folder / "report.csv"))
-    content = ReportContent(run, folder, headers, summary, sheet_name, rates=lambda: rates)
+    content = ReportContent(run, folder, headers, summary, sheet_name, rates=lambda: rates, fields=fields)
     return write_report(lambda: iter(rows), content, formats, begun)

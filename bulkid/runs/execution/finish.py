@@ -166,6 +166,7 @@ def write(
         summary,
         str(record.sheet.get("sheet", "")),
         rates=partial(run_rates, journal, record),
+        fields=_fields(record),
     )
     begun = early.take() if early is not None else None
     if begun is not None:
@@ -176,6 +177,10 @@ def write(
 
 def _headers(record: RunRecord) -> tuple[str, ...]:
     return tuple(record.sheet.get("headers", ()))
+
+
+def _fields(record: RunRecord) -> tuple[str, ...]:
+    return tuple(record.sheet.get("fields", ()))
 
 
 class EarlyReport:
@@ -230,7 +235,8 @@ class EarlyReport:
         record = self._journal.get_run(self._run_id)
         if record is None or any(entry.needs_end for entry in wanted(self._formats)):  # as a workbook does
             return None
-        return OpenReport(ReportContent(record, self._folder, _headers(record), {}), self._formats)
+        content = ReportContent(record, self._folder, _headers(record), {}, fields=_fields(record))
+        return OpenReport(content, self._formats)
 
     def take(self) -> OpenReport | None:
         """End the early writing. Return the open report, which the caller finishes; None if there is none."""
