@@ -166,7 +166,7 @@ class IdentityClient:
                 return timed_out_reply(self.connection.timeout_s)
             raise
         except Exception as error:  # noqa: BLE001 - any error of the library over foreign bytes is an answer lost
-            return read_failure(error, self._authority)
+            return read_failure(error, self._authority, proxied=self._proxy is not None)
         finally:
             self._timeouts.end(in_flight)
         if answer is None:

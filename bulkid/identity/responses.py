@@ -37,10 +37,16 @@ _NO_SUCH_PATH: frozenset[int] = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METH
 _SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", re.ASCII)
 
 _EXPIRED = ("certificate_expired", "its certificate has expired", "Is the clock of this machine right?")
+_NOT_YET_VALID = (
+    "certificate_not_yet_valid",
+    "its certificate is not valid yet",
+    "Is the clock of this machine right?",
+)
 _OTHER_NAME = ("certificate_name", "its certificate is for another name", "Check the host name in BULKID_URL.")
 _CA_HINT = "Set BULKID_CA_BUNDLE to the certificate file (PEM) of your certificate authority."
 _UNTRUSTED = ("certificate", "its certificate is not trusted", _CA_HINT)
 _CERTIFICATE_PROBLEMS = {  # by the code of the failed verification, what is wrong where it is not the issuer
+    9: _NOT_YET_VALID,  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID
     10: _EXPIRED,  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
     62: _OTHER_NAME,  # X509_V_ERR_HOSTNAME_MISMATCH
     64: _OTHER_NAME,  # X509_V_ERR_IP_ADDRESS_MISMATCH
@@ -205,22 +211,23 @@ class NotSentError(aiohttp.ClientError):
     """The way to the server failed before the request left; the cause says how."""
 
 
-def read_failure(exception: BaseException, authority: str) -> Reply:
+def read_failure(exception: BaseException, authority: str, *, proxied: bool = False) -> Reply:
     """Say what an exception of aiohttp means: whether the request may have been applied, and what to do.
 
-    ``authority`` is the host and port for the message.
+    ``authority`` is the server's host and port for the message; ``proxied`` says that a proxy leads there.
     """
     if isinstance(exception, NotSentError) and exception.__cause__ is not None:
-        cause = read_failure(exception.__cause__, authority)
+        cause = read_failure(exception.__cause__, authority, proxied=proxied)
         if cause.kind is ReplyKind.NO_CONNECTION:
             return cause
         return _no_connection("no_connection", f"Cannot connect to {authority}: {_reason(exception.__cause__)}.")
     if isinstance(exception, aiohttp.ClientConnectorError):
-        return _not_connected(exception, authority)
+        return _not_connected(exception, authority, proxied=proxied)
     if isinstance(exception, aiohttp.ClientHttpProxyError):
         return _proxy_refused(exception)
     if isinstance(exception, aiohttp.ConnectionTimeoutError):
-        message = f"Cannot connect to {authority}: no answer in time. Does it need a proxy (HTTPS_PROXY)?"
+        hint = "Does the proxy that HTTPS_PROXY names answer?" if proxied else "Does it need a proxy (HTTPS_PROXY)?"
+        message = f"Cannot connect to {authority}: no answer in time. {hint}"
         return _no_connection("connect_timeout", message)
     return _lost(exception.__cause__ or exception if isinstance(exception, LostError) else exception, authority)
 
@@ -243,7 +250,7 @@ def _bad_certificate(error: Exception, authority: str) -> Reply:
     return _no_connection(code, f"Cannot trust {authority}: {what}{f' ({detail})' if detail else ''}. {hint}")
 
 
-def _not_connected(exception: aiohttp.ClientConnectorError, authority: str) -> Reply:
+def _not_connected(exception: aiohttp.ClientConnectorError, authority: str, *, proxied: bool) -> Reply:
     """No connection was made: by the class of the failure, then by what the operating system says."""
     if isinstance(exception, aiohttp.ClientConnectorCertificateError):
         return _bad_certificate(exception.certificate_error, authority)  # in older releases it has no os_error
@@ -251,6 +258,8 @@ def _not_connected(exception: aiohttp.ClientConnectorError, authority: str) -> R
     reason = _reason(error)
     if isinstance(exception, aiohttp.ClientProxyConnectionError):
         code, message = "proxy_unreachable", f"Cannot connect to the proxy that HTTPS_PROXY names: {reason}."
+    elif proxied and isinstance(exception, aiohttp.ClientConnectorDNSError):  # the proxy looks up the server's host
+        code, message = "proxy_unreachable", f"The host of the proxy that HTTPS_PROXY names is not found ({reason})."
     elif isinstance(exception, aiohttp.ClientConnectorDNSError):
         code = "host_not_found"
         message = f"The host of {authority} is not found ({reason}). Check BULKID_URL and the network."

@@ -3,15 +3,19 @@
 import asyncio
 import base64
 import socket
+import ssl
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from aiohttp import ClientConnectorCertificateError, ConnectionTimeoutError
+from aiohttp.client_reqrep import ConnectionKey
 
 from bulkid.errors import UsageError
 from bulkid.identity.client import ClientSettings, open_client
 from bulkid.identity.endpoints import get_account
 from bulkid.identity.http_session import proxy_for
+from bulkid.identity.responses import read_failure
 from bulkid.identity.tokens import StaticToken
 from bulkid.identity.urls import complete_url
 from bulkid.model import Reply, ReplyKind
@@ -56,10 +60,11 @@ async def test_a_port_that_nobody_listens_on() -> None:
     assert "Nothing answers at 127.0.0.1:" in reply.error
 
 
-async def test_a_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
-    def not_found(*_: object, **__: object) -> NoReturn:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+def not_found(*_: object, **__: object) -> NoReturn:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
+
+async def test_a_host_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", not_found)  # no test asks a name server, which may take its time
     reply = await reply_from("https://no-such-host.invalid")
     assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "host_not_found")
@@ -113,6 +118,17 @@ async def test_other_faults_of_a_certificate_are_told_apart(host: str, certifica
         assert server.seen == []
     assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, code)
     assert "BULKID_CA_BUNDLE" not in reply.error
+
+
+def test_a_certificate_that_is_not_valid_yet_is_a_matter_of_the_clock() -> None:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    error.verify_code, error.verify_message = 9, "certificate is not yet valid"
+    key = ConnectionKey(
+        "identity.test", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None
+    )
+    reply = read_failure(ClientConnectorCertificateError(key, error), "identity.test")
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "certificate_not_yet_valid")
+    assert reply.error.endswith("Is the clock of this machine right?")
 
 
 async def test_a_secure_connection_that_breaks_after_the_request_is_lost() -> None:
@@ -210,6 +226,21 @@ async def test_a_proxy_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> Non
     reply = await through(WireServer(free_port()), monkeypatch)
     assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "proxy_unreachable")
     assert "HTTPS_PROXY" in reply.error
+
+
+async def test_a_proxy_whose_host_does_not_exist_is_not_taken_for_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.invalid:8080")
+    monkeypatch.setattr(socket, "getaddrinfo", not_found)
+    reply = await reply_from(INSIDE)
+    assert (reply.kind, reply.error_code) == (ReplyKind.NO_CONNECTION, "proxy_unreachable")
+    assert reply.error.startswith("The host of the proxy that HTTPS_PROXY names is not found")
+
+
+def test_a_proxy_that_does_not_answer_in_time_is_named() -> None:
+    replies = [read_failure(ConnectionTimeoutError(), "identity.test", proxied=proxied) for proxied in (True, False)]
+    assert [reply.error_code for reply in replies] == ["connect_timeout"] * 2
+    assert replies[0].error.endswith("Does the proxy that HTTPS_PROXY names answer?")
+    assert replies[1].error.endswith("Does it need a proxy (HTTPS_PROXY)?")
 
 
 async def test_a_certificate_is_checked_behind_a_proxy_too(monkeypatch: pytest.MonkeyPatch) -> None:
