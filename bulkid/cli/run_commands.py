@@ -15,9 +15,9 @@ from bulkid.cli.sources import STANDARD_INPUT, errors_as_json, open_source, requ
 from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
 from bulkid.config.settings import Settings
-from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, UsageError
+from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BulkidError, UsageError
 from bulkid.model import RunStatus
-from bulkid.text import as_argument
+from bulkid.text import as_argument, count_of
 
 
 def run(source: str, settings: Settings, *, show_all: bool = False) -> int:
@@ -132,7 +132,23 @@ def show_run(result: library.RunResult, settings: Settings, *, errors_shown: boo
     """
     if not settings.quiet or result.notes:
         _print_run(result, settings, errors_shown=errors_shown)
+    if settings.quiet and not settings.json and result.error is None and result.exit_code == EXIT_ROWS_FAILED:
+        print_error(_rows_failed(result))
     print_error(result.error)
+
+
+def _rows_failed(result: library.RunResult) -> BulkidError | None:
+    """What a quiet run says of its bad rows: cron sends a mail only where something is printed."""
+    summary = result.summary
+    bad = summary["failed"] + summary["invalid"]
+    if not bad:  # the notes say what is wrong
+        return None
+    files = result.report.files if result.report is not None else ()
+    retry = next((path for path in files if path.stem.startswith("retry")), None)
+    hint = f"The column error of {retry} says why." if retry else f"bulkid report {result.run.run_id} says why."
+    return BulkidError(
+        f"{result.run.source}: {count_of(bad, 'row')} of {summary['rows']:,} failed or invalid.", hint=hint
+    )
 
 
 def _print_run(result: library.RunResult, settings: Settings, *, errors_shown: bool) -> None:

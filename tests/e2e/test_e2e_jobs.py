@@ -194,6 +194,20 @@ def test_a_dropped_file_that_cannot_be_read_is_said_to_a_quiet_job_too(tmp_path:
     assert f"{tmp_path / 'inbox' / 'bad.csv'}: No column names the robot account." in done.stderr
 
 
+def test_rows_that_failed_are_said_to_a_quiet_job_too(tmp_path: Path) -> None:
+    """Exit code 1 asks for somebody who looks at the rows, and cron mails nothing where nothing is printed."""
+    (tmp_path / "sheet.csv").write_text("name,display_name\nrobot-0001,A\nnobody-here,B\n", encoding="utf-8")
+    job_file = tmp_path / "job.toml"
+    job_file.write_text('sandbox = true\nyes = true\nskip_invalid = true\nsource = "sheet.csv"\n', encoding="utf-8")
+    bulkid = Bulkid(tmp_path)
+    done = bulkid("run", "job.toml", "--quiet")
+    assert (done.returncode, done.stdout) == (1, "")
+    retry = bulkid.run_folder() / "retry.csv"
+    assert done.stderr == (
+        f"bulkid: {tmp_path / 'sheet.csv'}: 1 row of 2 failed or invalid.\n  The column error of {retry} says why.\n"
+    )
+
+
 def test_the_rest_of_a_trial_of_a_dropped_file_is_run_as_its_message_says(tmp_path: Path) -> None:
     """The file is in the archive by then: another start of the job does not take it again."""
     (tmp_path / "inbox").mkdir()
