@@ -1,8 +1,9 @@
 """The files of a drop folder: which wait, which are complete, and that each ends in one place, come what may."""
 
 import asyncio
+import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -29,7 +30,7 @@ from bulkid.runs import (
     run_job,
     undo,
 )
-from bulkid.runs.jobs import drop_folder_job
+from bulkid.runs.jobs import drop_folder, drop_folder_job
 from bulkid.runs.jobs.attempt import JobAttempt
 from bulkid.runs.jobs.drop_folder import dated, scan
 from bulkid.sandbox.server import Sandbox
@@ -576,6 +577,92 @@ def test_a_file_in_working_that_no_job_takes_any_more_is_run_once_it_is_moved_ba
 
     served(work)
     assert inbox.runs() == {"a.csv": 1}
+    assert inbox.places() == {"archive": ["a.csv"]}
+
+
+def test_what_only_a_person_can_settle_is_said_to_a_quiet_job_too(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A")
+
+    def refuse(*_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(drop_folder_job, "move", refuse)
+
+    async def work(server: Sandbox) -> None:
+        assert (await inbox.work(server)).exit_code == 0
+
+    served(work)
+    (warning,) = inbox.warnings
+    assert "a.csv cannot be taken (Permission denied)" in warning
+
+
+@pytest.mark.parametrize("platform", ["linux", "win32"])
+def test_a_file_that_the_user_may_not_read_is_told(
+    platform: str, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows a program that writes it may be the reason, for which there is nothing to do but to wait."""
+    inbox.sheet("a.csv", "A")
+
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    async def work(server: Sandbox) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(drop_folder, "open_regular", refuse)
+            patched.setattr(sys, "platform", platform)
+            assert (await inbox.work(server)).exit_code == 0
+
+    served(work)
+    assert len(inbox.warnings) == (platform == "linux")
+    assert ("cannot be taken (Permission denied)" if inbox.warnings else "1 file in") in "".join(inbox.notes)
+
+
+def test_a_working_folder_that_cannot_be_looked_into_is_told(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox.sheet("a.csv", "A")
+    real = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "working":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+    async def work(server: Sandbox) -> None:
+        result = await inbox.work(server)
+        assert result.exit_code == 2
+        assert "working cannot be looked into: Permission denied. Let this user" in str(result.error)
+
+    served(work)
+
+
+def test_a_file_that_cannot_be_moved_back_is_told_and_waits_for_the_next_start(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A")
+    real, moved = drop_folder_job.move, []
+
+    def move(source: Path, target: Path) -> None:
+        if not moved:
+            inbox.sheet("a.csv", "Changed")
+        elif len(moved) == 1:
+            moved.append(source)
+            raise PermissionError(13, "The process cannot access the file")
+        moved.append(source)
+        real(source, target)
+
+    monkeypatch.setattr(drop_folder_job, "move", move)
+
+    async def work(server: Sandbox) -> None:
+        result = await inbox.work(server)
+        assert result.exit_code == 2
+        assert "cannot be moved back" in str(result.error)
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0001"] == "Changed 1"
+
+    served(work)
     assert inbox.places() == {"archive": ["a.csv"]}
 
 

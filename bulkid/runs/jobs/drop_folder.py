@@ -185,6 +185,8 @@ def _can_be_opened(path: Path) -> bool:
             return True
     except NotAFileError:
         return True  # there is nothing to wait for; taking it says what is wrong with it
+    except PermissionError:
+        return sys.platform != "win32"  # elsewhere no program that writes it is the reason: the same holds
     except OSError:
         return False
 

@@ -20,6 +20,7 @@ from bulkid.errors import (
     LockedError,
     SheetError,
     StateError,
+    UsageError,
 )
 from bulkid.journal.claimed_files import ClaimedFile, ClaimedFiles, FileState
 from bulkid.journal.names import new_run_id
@@ -141,7 +142,14 @@ class _FolderJob:
 
     def _report_unknown_files(self, known: Collection[str]) -> None:
         """Name the files in ``working`` that this state does not know. Another process may have claimed them."""
-        for path in sorted((self.drop.real / WORKING).iterdir()):
+        try:
+            paths = sorted((self.drop.real / WORKING).iterdir())
+        except OSError as error:  # else its files would seem to be gone
+            raise UsageError(
+                f"The folder {self.drop.folder / WORKING} cannot be looked into: {error.strerror or error}.",
+                hint="Let this user read and search it.",
+            ) from None
+        for path in paths:
             if f"{WORKING}/{path.name}" not in known and not path.name.startswith("."):
                 self._note(
                     f"{self.drop.folder / WORKING / plain_name(path.name)} was not taken by a run that this state "
@@ -205,7 +213,11 @@ class _FolderJob:
         self.skipped.add(snapshot)
         name = plain_name(snapshot.path.name)
         log.info("file.passed_over", file=name, error=error.strerror or str(error))
-        self._note(f"{self.drop.folder / name} cannot be taken ({error.strerror or error}): left for the next start.")
+        if not is_there(snapshot.path):
+            return  # taken away meanwhile
+        self.attempt.context.hooks.warn(
+            f"{self.drop.folder / name} cannot be taken ({error.strerror or error}): left for the next start."
+        )
 
     async def _archive_duplicate(self, snapshot: FileSnapshot, earlier: ClaimedFile) -> None:
         """Move a file to the archive whose content was taken before."""
