@@ -153,6 +153,10 @@ class Console:
         """The result of the last connection check and its time; None where there was none yet."""
         return self._findings
 
+    def has_findings(self, max_age_s: float) -> bool:
+        """Whether there was a connection check in the last ``max_age_s`` seconds, by a clock that may be set back."""
+        return self._findings is not None and 0 <= self.clock.now() - self._findings[0] <= max_age_s
+
     async def prune_periodically(self) -> None:
         """Every hour, remove uploads and entries of the audit log that were kept long enough."""
         while True:
@@ -169,8 +173,7 @@ class Console:
     async def findings(self, *, max_age_s: float = DOCTOR_CACHE_S) -> tuple[float, list[runs.Finding]]:
         """The result of a connection check that is not older than ``max_age_s``, and its time."""
         async with self._doctor_lock:
-            now = self.clock.now()
-            if self._findings is None or now - self._findings[0] > max_age_s:
+            if self._findings is None or not self.has_findings(max_age_s):
                 found = await runs.doctor(self.target, self.options, self.context)
                 self._findings = (self.clock.now(), found)
             return self._findings

@@ -86,7 +86,7 @@ async def home_page(
         export_actions=list(Action),
         at=at,
         findings=findings,
-        checks=console.clock.now() - at > SUMMARY_MAX_AGE_S,
+        checks=not console.has_findings(SUMMARY_MAX_AGE_S),
         approvals=await approval_queue(console, principal_of(request)),
         lines=latest[:_LATEST_RUNS],
         max_listed=_MAX_LISTED,

@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from bulkid.clock import SystemClock
 from bulkid.journal.names import is_run_id, new_run_id
 from tests.support.web_console import LONGEST_S, World, first_put, run_id_of, sheet, small_organization, world
 from tests.support.web_users import signed_in, team
@@ -138,3 +139,23 @@ async def test_a_token_that_is_not_issued_leaves_the_form_with_the_reason(consol
         assert reason in page.text
         assert 'aria-invalid="true" aria-describedby="token-error"' in page.text
     assert "token refused" in (await console.browser.get("/audit")).text
+
+
+class _SetBack(SystemClock):
+    """A clock of which a test sets the time of day."""
+
+    by_s = 0.0
+
+    def now(self) -> float:
+        return super().now() - self.by_s
+
+
+async def test_the_connection_is_checked_again_also_when_the_clock_was_set_back(console: World) -> None:
+    clock = console.console.clock = _SetBack()
+    await console.browser.get("/status")
+    assert "data-load" not in (await console.browser.get("/")).text
+    before, clock.by_s = console.console.last_findings, 3600.0
+    assert "data-load" in (await console.browser.get("/")).text, "the check has a time to come"
+    await console.browser.post("/status")
+    assert console.console.last_findings != before
+    assert "data-load" not in (await console.browser.get("/")).text
