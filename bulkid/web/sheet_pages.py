@@ -125,7 +125,11 @@ async def receive_sheet(request: web.Request, *, trusted: bool) -> Upload:
         taken = await _read_form(request, trusted=trusted)
     except _MALFORMED:
         raise RefusedError(400, "The upload broke off, or is not a form.", "Try it again.") from None
-    await note(request, "sheet uploaded", taken.upload_id, taken.name)
+    try:
+        await note(request, "sheet uploaded", taken.upload_id, taken.name)
+    except BulkidError:  # the client is told that the upload failed, and sends it again
+        await in_thread(console_of(request).uploads.drop, taken)
+        raise
     return taken
 
 

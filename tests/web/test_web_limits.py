@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid import runs
-from bulkid.journal.console_store import AuditRecord
+from bulkid.errors import StateError
+from bulkid.journal.console_store import AuditRecord, ConsoleStore
 from bulkid.report.atomic import create_private
 from bulkid.web import previews
 from bulkid.web.auth.access import Principal, Role, RouteKind
@@ -328,6 +329,17 @@ async def test_an_upload_on_a_full_disk_is_refused_in_a_sentence(
     assert 'type="file"' in page.text, "the user can choose again on this page"
     status, answer = await Program(console).upload(sheet(1))
     assert (status, answer["error"]["code"]) == (507, "insufficient_storage")
+    assert not list((console.folder / "state" / "uploads").glob("*"))
+
+
+async def test_a_sheet_is_not_kept_where_its_upload_cannot_be_recorded(
+    console: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StateError("The state database is full.")
+
+    monkeypatch.setattr(ConsoleStore, "note", full)
+    assert (await console.browser.upload("a.csv", sheet(1))).status == 503
     assert not list((console.folder / "state" / "uploads").glob("*"))
 
 
