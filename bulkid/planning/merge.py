@@ -1,15 +1,18 @@
 """Merging the rows that are for one account: their union when they agree, an error for each when they do not."""
 
+import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from bulkid.model import Action, DesiredState, RowError
 from bulkid.resources import ACTION_COLUMN, current
 from bulkid.text import quote, row_listing
 
 K = TypeVar("K", bound=Hashable)
+
+_MOST_PAIRS: Final = 1_000  # of lists that are compared; a plan finds what a check leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,28 @@ class RowConflict:
 
 @dataclass(frozen=True, slots=True)
 class SheetLabels:
-    """How errors name parts of a sheet: headers by field, and groups by their names."""
+    """How errors name parts of a sheet: headers by field, and groups by their names.
+
+    ``may_be_same`` says of two groups, where no directory tells it, whether one may be the other's id.
+    """
 
     columns: Mapping[str, str]
     group_name: Callable[[str], str]
+    may_be_same: Callable[[str, str], bool] | None = None
+
+    def may_hold(self, groups: Iterable[str], group: str) -> bool:
+        """Whether one of the groups of a list may be this one, which is written otherwise."""
+        return self.may_be_same is not None and any(self.may_be_same(group, each) for each in groups)
+
+    def may_all_be_equal(self, lists: Iterable[frozenset[str]]) -> bool:
+        """Whether different lists may mean the same groups."""
+        pairs = itertools.islice(itertools.combinations(lists, 2), _MOST_PAIRS)
+        return all(itertools.starmap(self._may_be_equal, pairs))
+
+    def _may_be_equal(self, one: frozenset[str], other: frozenset[str]) -> bool:
+        return all(self.may_hold(other, each) for each in one - other) and all(
+            self.may_hold(one, each) for each in other - one
+        )
 
 
 def merge(rows: Sequence[DesiredState], labels: SheetLabels) -> DesiredState | list[RowError]:
@@ -121,7 +142,7 @@ def _group_conflicts(rows: Sequence[DesiredState], labels: SheetLabels) -> Itera
     if len(exacts) == 1:
         ((exact, exact_rows),) = exacts.items()
         yield from _exact_list_conflicts(exact, exact_rows, adds, removes, labels)
-    elif exacts:
+    elif exacts and not labels.may_all_be_equal(exacts):
         for value, others in rows_with_other_values(exacts):
             message = f"This row lists other groups than {others} for the same account."
             for row in exacts[value]:
@@ -155,7 +176,7 @@ def _exact_list_conflicts(
     changes = [
         ("groups_to_add", "added", "does not list it", group, rows)
         for group, rows in adds.items()
-        if group not in exact
+        if group not in exact and not labels.may_hold(exact, group)
     ] + [("groups_to_remove", "removed", "lists it", group, rows) for group, rows in removes.items() if group in exact]
     for number, (field, verb, listed, group, rows) in enumerate(changes):
         name = labels.group_name(group)

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from bulkid.model import CREATE, DELETE, UPDATE, Account, DesiredState, Group, RowError, RowRequest, new_tuple
-from bulkid.planning.creation import DELETION_NOT_ALLOWED, NewGroups, ResolveOptions, look_alike_warning
+from bulkid.planning.creation import DELETION_NOT_ALLOWED, GUID, NewGroups, ResolveOptions, look_alike_warning
 from bulkid.planning.directory import Directory
 from bulkid.planning.lookup import (
     AccountKey,
@@ -80,15 +80,20 @@ def resolve(
 def offline_row_errors(requests: Iterable[RowRequest], columns: Mapping[str, str]) -> tuple[RowError, ...]:
     """Find what is wrong between rows, or within one, as far as the sheet alone can tell: no directory is asked.
 
-    Rows are for one account when they give the same id or the same name; a group is identified by its text, so that its
-    id in one row and its name in another are not recognised as the same.
+    Rows are for one account when they give the same id or the same name; a group is identified by its text. An id in
+    one row and a name in another may be one group, so they are no contradiction.
     """
     rows = list(requests)
     mismatches = identity_row_errors(rows, columns)
     accounts = SheetAccounts(row for row in rows if row.row not in mismatches)
     groups = GroupResolver(SheetGroups())
     row_reader = _RowReader(accounts.find, groups, groups, columns, None, may_delete=True)
-    return _merge_rows(rows, row_reader.read, mismatches, SheetLabels(columns, str))[1]
+    return _merge_rows(rows, row_reader.read, mismatches, SheetLabels(columns, str, _may_be_one_group))[1]
+
+
+def _may_be_one_group(one: str, other: str) -> bool:
+    """Whether one of two texts may be the id of the group that the other one names."""
+    return (GUID.fullmatch(one) is None) != (GUID.fullmatch(other) is None)
 
 
 class _RowReader:

@@ -375,6 +375,32 @@ def test_a_check_finds_contradictions_by_id_by_name_and_across_both() -> None:
     ]
 
 
+FINANCE_ID, HR_ID = "11111111-1111-4111-8111-111111111111", "{22222222-2222-4222-8222-222222222222}"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "add", "contradict"),
+    [
+        (("Finance", "HR"), (FINANCE_ID, "HR"), (), False),
+        (("Finance", "HR"), (HR_ID, FINANCE_ID), (), False),
+        (("Finance",), ("Finance", FINANCE_ID), (), False),
+        (("Finance",), None, (FINANCE_ID,), False),
+        ((FINANCE_ID,), None, ("Finance",), False),
+        (("Finance", "HR"), ("Finance", "Legal"), (), True),
+        ((FINANCE_ID,), (HR_ID,), (), True),
+        (("Finance",), (), (), True),
+        (("Finance", "HR"), (FINANCE_ID,), (), False),  # only a directory knows that these differ
+        (("Finance",), None, ("HR",), True),
+    ],
+)
+def test_a_check_takes_an_id_and_a_name_for_groups_that_may_be_the_same(
+    first: tuple[str, ...], second: tuple[str, ...] | None, add: tuple[str, ...], *, contradict: bool
+) -> None:
+    rows = [request(2, name="Roby", exact=first), request(3, name="Roby", exact=second, add=add)]
+    found = [(row_error.row, row_error.code) for row_error in offline_row_errors(rows, COLUMNS)]
+    assert found == ([(2, "contradiction"), (3, "contradiction")] if contradict else [])
+
+
 def test_a_check_asks_nothing_that_only_the_directory_knows() -> None:
     rows = [request(2, name="unknown", add=("whatever",), partition="any"), request(3, "id", exact=("x", "Everyone"))]
     assert offline_row_errors(rows, COLUMNS) == ()
