@@ -1,7 +1,9 @@
 """The only source of time in bulkid, so that tests run on a fake clock and never wait."""
 
+import re
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -58,6 +60,22 @@ def boot_id() -> str:
     except OSError:  # a kernel without time namespaces
         return boot
     return boot if namespace == _FIRST_TIME_NAMESPACE else ""
+
+
+_MACHINE_ID: Final = Path("/etc/machine-id")
+
+
+def machine_id() -> str:
+    """What tells this machine from every other; empty where it is not known, as in most containers.
+
+    A host name does not: a container may have the same one on each machine that it is started on. The number itself
+    is confidential (https://www.freedesktop.org/software/systemd/man/latest/machine-id.html), so this is made from it.
+    """
+    try:
+        number = _MACHINE_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+    return sha256(f"bulkid {number}".encode()).hexdigest()[:16] if re.fullmatch("[0-9a-f]{32}", number) else ""
 
 
 def iso_utc(epoch_s: float) -> str:

@@ -1,6 +1,7 @@
 """The ledger's own time: never faster than true time, never back, as fast as it wherever that can be told."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -156,6 +157,21 @@ def test_a_container_with_a_monotonic_time_of_its_own_does_not_say_which_boot_it
     assert clock_module.boot_id()
     monkeypatch.setattr(clock_module, "_FIRST_TIME_NAMESPACE", -1)
     assert clock_module.boot_id() == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "known"), [("0123456789abcdef" * 2 + "\n", True), ("uninitialized\n", False), ("", False), (None, False)]
+)
+def test_a_machine_is_known_by_its_number_where_it_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, known: bool
+) -> None:
+    path = tmp_path / "machine-id"
+    if text is not None:
+        path.write_text(text, encoding="ascii")
+    monkeypatch.setattr(clock_module, "_MACHINE_ID", path)
+    found = clock_module.machine_id()
+    assert bool(found) is known
+    assert found not in {"0123456789abcdef" * 2, "0123456789abcdef"}  # it is confidential
 
 
 def test_monotonic_time_that_went_back_without_a_word_of_a_boot_counts_for_nothing() -> None:

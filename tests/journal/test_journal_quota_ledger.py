@@ -2,6 +2,7 @@
 
 import math
 from contextlib import ExitStack
+from pathlib import Path
 
 import orjson
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from bulkid.clock import Clock
 from bulkid.engine.ledger import Ledger
 from bulkid.errors import StateError
+from bulkid.journal.backends import sqlite as sqlite_module
 from bulkid.journal.backends.postgres import PostgresDialect
 from bulkid.journal.errors import StateFullError
 from bulkid.journal.queries import drop_run
@@ -34,6 +36,25 @@ def _server_clock(monkeypatch: pytest.MonkeyPatch) -> None:
         return "server", clock.now()
 
     monkeypatch.setattr(PostgresDialect, "reading_of", read)
+
+
+@pytest.mark.parametrize(
+    ("machines", "opened"),
+    [(("machine-1", "machine-1"), 3), (("machine-1", "machine-2"), 0), (("", ""), 0)],
+    ids=["restarted", "another", "unknown"],
+)
+async def test_only_a_machine_that_was_started_anew_knows_how_much_time_has_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machines: tuple[str, str], opened: int
+) -> None:
+    """A container has the same host name on each machine, and another machine may have been up for long."""
+    for machine, boot, slots in zip(machines, ("boot-1", "boot-2"), (3, opened), strict=True):
+        monkeypatch.setattr(sqlite_module, "machine_id", lambda machine=machine: machine)
+        monkeypatch.setattr(sqlite_module, "boot_id", lambda boot=boot: boot)
+        with open_journal(tmp_path) as journal:
+            ledger = JournalLedger(journal, "org", boot, FakeClock())
+            lease = await ledger.exchange([PUT3], 3, [], [])
+            await ledger.exchange([PUT3], 0, [(slot, 0.0) for slot in lease.slots], [])
+        assert len(lease.slots) == slots
 
 
 async def recover(journal: Journal, ledger: JournalLedger, owner: str) -> int:

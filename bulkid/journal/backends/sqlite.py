@@ -17,7 +17,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.util import LRUCache
 
-from bulkid.clock import Clock, boot_id
+from bulkid.clock import Clock, boot_id, machine_id
 from bulkid.errors import StateError
 from bulkid.journal.backends.base import Dialect
 from bulkid.journal.errors import DatabaseProblem, file_error
@@ -111,7 +111,8 @@ class SqliteDialect(Dialect):
 
     def reading_of(self, connection: Connection, clock: Clock) -> tuple[str, float]:  # noqa: ARG002 - it has no clock
         """Read the machine's monotonic clock, which cannot be set and all processes of one boot share."""
-        return f"{platform.node()} {boot_id()}", clock.monotonic()
+        boot = boot_id()
+        return f"{machine_id() if boot else platform.node()} {boot}", clock.monotonic()
 
     def error(self, cause: BaseException | None, name: str) -> StateError:
         return self.problem(_problem_of(cause), getattr(cause, "sqlite_errorname", None) or name)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 class ClockReading:
     """What the clocks show at one moment."""
 
-    source: str  # whose clock is shared: "HOST BOOT", or "server"
+    source: str  # whose clock is shared: "MACHINE BOOT", "HOST " where the boot is not known, or "server"
     clock: float  # seconds on it
     before: float  # this process's monotonic time before the shared clock was read ...
     after: float  # ... and after it
@@ -74,7 +74,7 @@ def _same_clock(source: str, other: str) -> bool:
 
 def _since_boot(source: str, reading: ClockReading) -> float:
     """Seconds that have surely passed since the last exchange: those since this boot of the same machine (Linux)."""
-    host, _, boot = reading.source.rpartition(" ")
-    old_host, _, old_boot = source.rpartition(" ")
-    rebooted = host == old_host != "" and boot and old_boot and boot != old_boot
+    machine, _, boot = reading.source.rpartition(" ")
+    old_machine, _, old_boot = source.rpartition(" ")
+    rebooted = machine == old_machine != "" and boot and old_boot and boot != old_boot
     return max(0.0, reading.clock) if rebooted else 0.0
