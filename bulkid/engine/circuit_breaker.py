@@ -57,6 +57,7 @@ class CircuitBreaker:
         self._probing = False  # the probe is under way
         self._away_since: float | None = None  # since when there was nothing but 503 and no connection
         self._last_error = ""  # of the last such reply
+        self._last_status: int | None = None  # of the last such reply; its token endpoint may have answered
         self._first_sent_at: float | None = None
         self._lost = 0  # requests that vanished, as long as the server has never answered
         self._given_up = False
@@ -153,7 +154,7 @@ class CircuitBreaker:
             self._away_since = None  # it answers: that may last for any time
         else:
             self._away_since = now if self._away_since is None else self._away_since
-            self._last_error = reply.error or reply.error_code or reply.kind.value
+            self._last_error, self._last_status = reply.error or reply.error_code or reply.kind.value, reply.status
             if now >= self._deadline():
                 raise self.give_up()
         until = self._not_before
@@ -180,7 +181,7 @@ class CircuitBreaker:
             self.answered = True
         elif reply.kind is ReplyKind.LOST and not self.answered and self._first_sent_at is not None:
             self._lost += 1
-            self._last_error = reply.error or reply.error_code or reply.kind.value
+            self._last_error, self._last_status = reply.error or reply.error_code or reply.kind.value, None
             if self._lost >= _MAX_FIRST_LOST and now - self._first_sent_at >= self._first_contact_limit_s:
                 raise self.give_up()
         if reply.kind not in _OPENING and reply.kind not in _SILENT and self._away_since is not None:
@@ -188,6 +189,10 @@ class CircuitBreaker:
 
     def _outage_error(self) -> ConnectionFailedError:
         if not self.answered:
+            if self._last_status is not None:
+                return ConnectionFailedError(
+                    f"{self._last_error.removesuffix('.')}.", hint="Check the address, and that the server is up."
+                )
             return ConnectionFailedError(
                 f"The server cannot be reached: {self._last_error}",
                 hint="Check the address, the proxy and the network, and that the server is up.",

@@ -303,8 +303,8 @@ class ApplicationTokens(TokenSource):
             )
             raise self._permanent_failure
         hints = {
-            "invalid_scope": f"Check BULKID_SCOPE (asked for: {self._scope}): the application must have these as "
-            "application scopes.",
+            "invalid_scope": f"Grant the application these application scopes: {self._scope}. If it has others, name "
+            "them in BULKID_SCOPE.",
             "unauthorized_client": "Check BULKID_CLIENT_ID: it must be a confidential application with application "
             "scopes.",
         }

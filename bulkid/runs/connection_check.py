@@ -194,7 +194,7 @@ async def _online(connection: Connection) -> list[Finding]:
     return [
         *findings,
         _write(known.write_accounts),
-        _write_groups(known.write_groups),
+        _write_groups(known.write_groups, may_read=known.read_groups),
         *_refused(await refused_groups(connection)),
         Finding("quota", ok=None, detail=await _quota(connection)),
     ]
@@ -239,9 +239,9 @@ async def _probe(
         return _problem(subject, error)
     # A token that claims the scope is refused as that of another organisation.
     lacks_scope = reply.kind is ReplyKind.FORBIDDEN and claimed is not True
-    missing = f"grant {scope}" if lacks_scope else "check the organisation id and the address"
+    hint = _grant(scope) if lacks_scope else "To change this, check the organisation id and the address."
     said = f"{reply.error or reply.kind.value}" + (f" (HTTP {reply.status})" if reply.status else "")
-    return Finding(subject, ok=False, detail=said, hint=f"To change this, {missing}.")
+    return Finding(subject, ok=False, detail=said, hint=hint)
 
 
 def _write(claimed: bool | None) -> Finding:
@@ -249,15 +249,23 @@ def _write(claimed: bool | None) -> Finding:
         return Finding(_WRITE, ok=None, detail="the token does not say; `bulkid run --first 1` tries")
     if claimed:
         return Finding(_WRITE, ok=True, detail="yes, by the token's scopes")
-    return Finding(_WRITE, ok=False, detail="the token lacks the scope", hint=f"Grant {current().write_scope}.")
+    return Finding(_WRITE, ok=False, detail="the token lacks the scope", hint=_grant(current().write_scope))
 
 
-def _write_groups(claimed: bool | None) -> Finding:
+def _grant(scope: str) -> str:
+    """What to do about a scope that the token lacks: the application may have it, and BULKID_SCOPE leave it out."""
+    return f"Grant {scope} to the application, and name it in BULKID_SCOPE if that is set."
+
+
+def _write_groups(claimed: bool | None, *, may_read: bool | None) -> Finding:
     """Worth knowing, never a problem: without group requests a run takes more PUTs and is as right."""
+    if claimed and may_read is False:
+        return Finding("write groups", ok=None, detail="yes, but group requests need PM.Group.Read too")
     if claimed:
         return Finding("write groups", ok=True, detail="yes, by the token's scopes: group requests save PUTs")
     said = "the token does not say" if claimed is None else "the token lacks the scope"
-    hint = "With PM.Group.Write one PUT changes many accounts (group requests); `--via groups` tries."
+    hint = "With PM.Group.Write one PUT changes many accounts (group requests)"
+    hint += "; `--via groups` tries." if claimed is None else "."
     return Finding("write groups", ok=None, detail=said, hint=hint)
 
 

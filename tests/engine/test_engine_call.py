@@ -108,6 +108,16 @@ async def test_a_fatal_error_before_a_request_leaves_counts_no_request_and_takes
     assert (await engine.quota._ledger.exchange([QuotaRule("GET", 5, 60.0)], 0, (), ())).used == 0
 
 
+async def test_a_server_that_answers_for_the_token_is_not_said_to_be_out_of_reach() -> None:
+    clock = FakeClock()
+    error = "No access token at present: 503 Service Unavailable"
+    no_token = Reply(ReplyKind.NO_CONNECTION, 503, error=error, for_token=True)
+    engine = make_engine(clock, Server(clock, answer=lambda _: no_token).send)
+    with pytest.raises(ConnectionFailedError) as failed:
+        await engine.call(get(1))
+    assert str(failed.value) == f"{error}. Check the address, and that the server is up."
+
+
 async def test_all_calls_end_when_the_server_is_never_reached() -> None:
     clock = FakeClock()
     engine = make_engine(clock, Server(clock, answer=lambda _: NO_CONNECTION).send)

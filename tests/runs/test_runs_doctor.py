@@ -13,6 +13,8 @@ from aiohttp import web
 from bulkid import runs
 from bulkid.clock import local_time
 from bulkid.runs.connection_check import LEAST_FREE_BYTES
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 from tests.support.bulkid_command import SECRET
 from tests.support.sandbox_host import hosted
 
@@ -83,7 +85,6 @@ async def test_an_answer_of_another_shape_is_a_problem_that_is_told(tmp_path: Pa
     assert next(finding for finding in findings if finding.subject == "read accounts").ok is False
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no tzset there")
 async def test_a_token_of_another_organisation_is_not_told_to_lack_a_scope_that_it_has(tmp_path: Path) -> None:
     with hosted(accounts=20) as host:
         target = runs.Target(
@@ -98,6 +99,47 @@ async def test_a_token_of_another_organisation_is_not_told_to_lack_a_scope_that_
     assert hints == {"read accounts": advice, "read groups": advice}
 
 
+@pytest.mark.parametrize(
+    ("scopes", "granted", "advice"),
+    [
+        (
+            "PM.RobotAccount.Read",
+            ("PM.RobotAccount", "PM.Group"),
+            {
+                "read groups": "Grant PM.Group.Read to the application, and name it in BULKID_SCOPE if that is set.",
+                "write accounts": "Grant PM.RobotAccount.Write to the application, and name it in BULKID_SCOPE if that "
+                "is set.",
+                "write groups": "With PM.Group.Write one PUT changes many accounts (group requests).",
+            },
+        ),
+        (
+            "PM.RobotAccount PM.Group.Write",
+            ("PM.RobotAccount", "PM.Group"),
+            {"read groups": "Grant PM.Group.Read to the application, and name it in BULKID_SCOPE if that is set."},
+        ),
+        (
+            "",
+            ("PM.RobotAccount.Read",),
+            {
+                "token": "Grant the application these application scopes: PM.RobotAccount. If it has others, name them "
+                "in BULKID_SCOPE."
+            },
+        ),
+    ],
+)
+async def test_the_advice_about_a_missing_scope_holds_where_the_setting_leaves_it_out(
+    tmp_path: Path, scopes: str, granted: tuple[str, ...], advice: dict[str, str]
+) -> None:
+    async with Sandbox(SandboxOptions(accounts=20, granted_scopes=granted)) as server:
+        target = runs.Target(
+            url=server.url, client_id=server.options.client_id, client_secret=server.options.client_secret, scope=scopes
+        )
+        findings = await runs.doctor(target, context=runs.Context(state_dir=tmp_path))
+    assert {each.subject: each.hint for each in findings if each.hint} == advice
+    assert all("save PUTs" not in each.detail for each in findings)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no tzset there")
 def test_the_end_of_a_token_is_a_time_of_this_computer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_780_000_000.0  # 2026-05-28 20:26:40 UTC
     for zone, end, shown in (
