@@ -18,6 +18,7 @@ from aiohttp.web import HTTPSeeOther
 from bulkid.errors import BulkidError, SheetError, UsageError
 from bulkid.model import MAX_NOTE
 from bulkid.planning.creation import DELETION_NOT_ALLOWED
+from bulkid.report.summary import ERROR_HEADER
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
@@ -34,9 +35,10 @@ from bulkid.runs.descriptions import (
     new_groups_line,
     sending_details,
 )
+from bulkid.sheet.headers import header_key
 from bulkid.text import count_of
 from bulkid.web.audit import REFUSAL, note
-from bulkid.web.auth.access import Principal, RefusedError, Role, is_another_user, same_user
+from bulkid.web.auth.access import Principal, RefusedError, Role, is_another_user, same_user, with_authors
 from bulkid.web.change_index import ChangeFilter
 from bulkid.web.console import (
     Console,
@@ -102,7 +104,26 @@ async def upload(request: web.Request) -> web.StreamResponse:
         if isinstance(error, RefusedError) and error.status not in _BROKEN_OFF:
             raise
         return form_again(request, error, "upload.html", upload_error=error)
+    await _read_as_its_sheet(console_of(request), taken)
     raise HTTPSeeOther(f"/sheets/{taken.upload_id}")
+
+
+async def _read_as_its_sheet(console: Console, taken: Upload) -> None:
+    """Read corrected rows as their user had the sheet read of which they were downloaded as invalid.
+
+    They have its headers and a column of errors. The authors of that mapping are authors of this plan too.
+    """
+    seen = (await console.upload_previews.get(taken)).parsed.sheet_preview
+    keys = [] if seen is None else [header_key(header) for header in seen.headers]
+    if not keys or keys[-1] != ERROR_HEADER:
+        return
+    for each in await in_thread(console.uploads.all):
+        mapped = {*each.reading.column_map, *each.reading.ignore_columns}
+        if mapped and same_user(each.owner, taken.owner) and {*map(header_key, mapped), ERROR_HEADER} == set(keys):
+            fields, ignored = each.reading.column_map, each.reading.ignore_columns
+            reading = ReadOptions(column_map=fields, ignore_columns=ignored)
+            await in_thread(console.uploads.keep, replace(taken, reading=reading, by=with_authors(taken.by, *each.by)))
+            return
 
 
 def form_again(request: web.Request, error: BulkidError, template: str, /, **context: Any) -> web.Response:  # noqa: ANN401

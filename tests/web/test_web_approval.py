@@ -1,5 +1,6 @@
 """Approval: a plan is started by a user who is not one of its authors, and what was approved is what is sent."""
 
+import re
 from pathlib import Path
 
 import anyio
@@ -274,3 +275,19 @@ async def test_a_token_of_the_link_mode_ends_with_the_first_user(tmp_path: Path)
         local.browser = console.browser
         assert (await local.ask("POST", f"{path}/preview"))[0] == 401
         assert (await local.ask("POST", "/sheets", json={}))[0] == 401
+
+
+async def test_corrected_rows_are_read_as_their_sheet_was_and_have_the_authors_of_that_mapping(tmp_path: Path) -> None:
+    async with three(tmp_path) as (console, olaf, otto, _):
+        page = await olaf.upload("accounts.csv", b"Login,Shown,groups\nrobot-0001,One,Finance\n,Two,Finance\n")
+        path = path_of(page, olaf)
+        await otto.get(path)
+        await otto.post(path, {"field-0": "name", "field-1": "display_name", "field-2": "", "continue": "1"})
+        invalid = (await olaf.get(f"{path}/retry.csv")).body
+        assert b"\r\n,Two,Finance," in invalid
+        corrected = await olaf.upload("retry.csv", invalid.replace(b"\r\n,Two", b"\r\nrobot-0002,Two"))
+        chosen = re.findall(r'<option value="(\w+)" selected', corrected.text)
+        assert chosen == ["name", "display_name"], "groups is ignored"
+        assert console.console.uploads.all()[0].by == ("olaf", "otto")
+        other = await otto.upload("retry.csv", invalid)
+        assert re.findall(r'<option value="(\w+)" selected', other.text) == ["groups"], "it is not a sheet of otto"
