@@ -107,6 +107,11 @@ def count_of(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def unnumbered(name: str) -> str:
+    """The name that a file was to have: ``report.csv`` of ``report-2.csv``."""
+    return re.sub(r"-\d+(?=\.\w+$)", "", name)
+
+
 def listing(items: Iterable[str], last: str = "and") -> str:
     """Join items as people do: ``a``, ``a and b``, ``a, b and c``."""
     *head, tail = items

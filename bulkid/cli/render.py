@@ -14,7 +14,7 @@ from bulkid.report.summary import next_steps
 from bulkid.resources import current
 from bulkid.runs import RunResult
 from bulkid.sheet import SheetInfo
-from bulkid.text import as_argument, count_of, printable, printable_line
+from bulkid.text import as_argument, count_of, printable, printable_line, unnumbered
 
 if TYPE_CHECKING:
     from bulkid.runs import ExportResult
@@ -72,7 +72,7 @@ def print_result(out: Console, result: RunResult, *, verbose: bool = False) -> N
                 out.print(Text(f"  {_relative_path(path)}"))
     if result.error is None:  # else the error says what to do
         files = result.report.files if result.report is not None else ()
-        retry = next((str(_relative_path(path)) for path in files if path.name == "retry.csv"), "retry.csv")
+        retry = next((str(_relative_path(path)) for path in files if unnumbered(path.name) == "retry.csv"), "retry.csv")
         for sentence in next_steps(result.run, result.summary, as_argument(retry)):
             out.print(Padding.indent(Text(sentence), 2) if out.is_terminal else Text(f"  {sentence}"))
 

@@ -17,7 +17,7 @@ from bulkid.cli.terminal import use_logs
 from bulkid.config.settings import Settings
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BulkidError, UsageError
 from bulkid.model import RunStatus
-from bulkid.text import as_argument, count_of
+from bulkid.text import as_argument, count_of, unnumbered
 
 
 def run(source: str, settings: Settings, *, show_all: bool = False) -> int:
@@ -144,7 +144,7 @@ def _rows_failed(result: library.RunResult) -> BulkidError | None:
     if not bad:  # the notes say what is wrong
         return None
     files = result.report.files if result.report is not None else ()
-    retry = next((path for path in files if path.stem.startswith("retry")), None)
+    retry = next((path for path in files if unnumbered(path.name) == "retry.csv"), None)
     hint = f"The column error of {retry} says why." if retry else f"bulkid report {result.run.run_id} says why."
     return BulkidError(
         f"{result.run.source}: {count_of(bad, 'row')} of {summary['rows']:,} failed or invalid.", hint=hint

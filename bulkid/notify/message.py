@@ -9,7 +9,7 @@ from typing import Any, Final
 from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, BulkidError
 from bulkid.model import RunRecord, Status
 from bulkid.redaction import redact_text
-from bulkid.text import count_of, humanize_seconds, printable, printable_line
+from bulkid.text import count_of, humanize_seconds, printable, printable_line, unnumbered
 
 MAX_ATTACHED_BYTES: Final = 8 * 1024 * 1024
 """Bytes of all attachments together. Mail servers mostly take 10 to 25 MB, of which Base64 takes a quarter."""
@@ -121,10 +121,10 @@ def _attachments(files: Sequence[Path]) -> tuple[tuple[Path, ...], tuple[Path, .
     fitting: list[Path] = []
     too_large: list[Path] = []
     room = MAX_ATTACHED_BYTES
-    by_name = {path.name: path for path in files}
+    by_name = {unnumbered(path.name): path for path in files}
     for name in _ATTACHED:
         path = by_name.get(name)
-        if path is None or (name == "report.csv" and any(each.name == "report.xlsx" for each in fitting)):
+        if path is None or (name == "report.csv" and any(unnumbered(each.name) == "report.xlsx" for each in fitting)):
             continue
         try:
             size = path.stat().st_size

@@ -185,6 +185,13 @@ def test_the_report_is_attached_as_far_as_it_fits(
         assert (f"{path.name} is too large to be attached." in message.body) is too_large
 
 
+def test_a_report_is_attached_also_under_the_name_that_it_took_beside_one_held_open(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("report-2.csv", "retry-12.csv")]
+    for path in files:
+        path.touch()
+    assert reported(a_run(), {Status.UPDATED: 1}, files=files).attachments == tuple(files)
+
+
 def test_a_report_that_was_taken_away_is_not_attached(tmp_path: Path) -> None:
     assert reported(a_run(), {Status.UPDATED: 1}, files=[tmp_path / "report.csv"]).attachments == ()
 

@@ -1,6 +1,7 @@
 """The files of a drop folder: which wait, which are complete, and that each ends in one place, come what may."""
 
 import asyncio
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -664,6 +665,42 @@ def test_a_file_that_cannot_be_moved_back_is_told_and_waits_for_the_next_start(
 
     served(work)
     assert inbox.places() == {"archive": ["a.csv"]}
+
+
+@pytest.mark.parametrize("trouble", ["held open", "gone", "put away later"])
+def test_the_report_beside_a_file_is_that_of_its_whole_run(
+    trouble: str, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows the report of the first night may be open in Excel when that of the second is written."""
+    inbox.sheet("a.csv", "A")
+    real_replace = Path.replace
+
+    def replace_closed(path: Path, target: Path) -> Path:
+        if target.name in {"report.csv", "retry.csv"} and target.exists():
+            raise PermissionError(13, "The process cannot access the file")
+        return real_replace(path, target)
+
+    def kill(*_: Any) -> None:
+        raise Killed
+
+    async def work(server: Sandbox) -> None:
+        assert (await inbox.work(server, secret="expired")).exit_code == 3
+        if trouble == "put away later":
+            with monkeypatch.context() as killing:
+                killing.setattr(drop_folder_job, "report_files", kill)
+                with pytest.raises(Killed):
+                    await inbox.work(server)
+            shutil.rmtree(inbox.root / "reports")  # as on another host
+        elif trouble == "held open":
+            monkeypatch.setattr(Path, "replace", replace_closed)
+        else:
+            shutil.rmtree(inbox.root / "reports")
+        assert (await inbox.work(server)).exit_code == 0
+
+    served(work)
+    (report,) = (inbox.folder / "archive").glob("*.report.csv")
+    assert report.read_text(encoding="utf-8").count("updated") == 3
+    assert "pending" not in report.read_text(encoding="utf-8")
 
 
 # --- killed between any two steps

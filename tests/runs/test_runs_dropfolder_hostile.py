@@ -15,6 +15,7 @@ from bulkid.file_kind import NotAFileError, open_regular
 from bulkid.journal.claimed_files import ClaimedFiles
 from bulkid.journal.names import new_run_id, read_name, stored_name
 from bulkid.journal.store import open_journal
+from bulkid.report.writer import ReportFiles
 from bulkid.runs.jobs import drop_folder, drop_folder_job
 from bulkid.runs.jobs.drop_folder import DropFolder, plain_name, report_files, write_report_beside
 from bulkid.sandbox.server import Sandbox
@@ -167,11 +168,10 @@ def test_a_link_in_the_place_of_what_is_written_is_replaced_and_not_followed(tmp
 def test_reports_beside_a_file_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
     report = tmp_path / "report"
     report.mkdir()
-    for name in ("report.csv", "retry.csv"):
-        drop(report, name, "roby,Robbie")
+    files = tuple(drop(report, name, "roby,Robbie") for name in ("report.csv", "retry.csv"))
     umask = os.umask(0)
     try:
-        write_report_beside(tmp_path / "a.csv", report_files(report, ""))
+        write_report_beside(tmp_path / "a.csv", report_files(ReportFiles(report, files, (), {}), ""))
         write_report_beside(tmp_path / "b.csv", report_files(None, "what went wrong"))
     finally:
         os.umask(umask)

@@ -26,8 +26,9 @@ from bulkid.file_kind import NotAFileError, is_folder, open_regular, pinned_fold
 from bulkid.journal.names import stored_name
 from bulkid.report.atomic import PRIVATE_FILE, next_free
 from bulkid.report.formats import FORMATS
+from bulkid.report.writer import ReportFiles
 from bulkid.runs.concurrency import until_stopped
-from bulkid.text import printable
+from bulkid.text import printable, unnumbered
 
 WORKING, ARCHIVE, FAILED = "working", "archive", "failed"
 SETTLE_S = 10.0
@@ -236,15 +237,18 @@ def dated(name: str, day: date, mark: str = "") -> str:
     return f"{day.isoformat()}_{stem}{mark}{suffix}"
 
 
-def report_files(report: Path | None, message: str) -> dict[str, bytes]:
+def report_files(report: ReportFiles | None, message: str) -> dict[str, bytes]:
     """What is put beside a file, by the end of its name: its report, or why there is none.
+
+    A report whose file was held open has another name: ``report-2.csv``. What has the name itself is an older one.
 
     Raises:
         OSError: The report cannot be read.
     """
     found = {}
     if report is not None:
-        found = {name: (report / name).read_bytes() for name in _report_names() if (report / name).is_file()}
+        named = {unnumbered(path.name): path for path in report.files}
+        found = {name: named[name].read_bytes() for name in _report_names() if name in named}
     return found or ({_ERROR: f"{printable(message)}\n".encode()} if message else {})
 
 

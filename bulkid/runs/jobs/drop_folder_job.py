@@ -27,7 +27,10 @@ from bulkid.journal.names import new_run_id
 from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
 from bulkid.model import RunStatus
+from bulkid.report.atomic import ReportError, reason
+from bulkid.report.writer import ReportFiles
 from bulkid.runs.concurrency import in_thread
+from bulkid.runs.execution.finish import summarise, write
 from bulkid.runs.history import undone_by
 from bulkid.runs.jobs.attempt import JobAttempt, is_unfinished
 from bulkid.runs.jobs.drop_folder import (
@@ -270,27 +273,39 @@ class _FolderJob:
         if is_unfinished(result):
             return False
         if result.exit_code == EXIT_USAGE:
-            await self._close(file, FAILED, str(result.error or ""))
+            await self._close(file, FAILED, str(result.error or ""), result.report)
         else:
-            await self._close(file, ARCHIVE)
+            await self._close(file, ARCHIVE, report=result.report)
         return True
 
     # --- putting it away
 
-    async def _close(self, file: ClaimedFile, destination: str, message: str = "") -> None:
+    async def _close(
+        self, file: ClaimedFile, destination: str, message: str = "", report: ReportFiles | None = None
+    ) -> None:
         """Put a file away beside its report: first write the report, then journal the target, then move the file."""
         name = self._dated(plain_name(file.name))
-        record = await in_thread(self.journal.get_run, file.run_id)
-        report = Path(record.report_dir) if record is not None and record.report_dir else None
         target = self.drop.free_name(destination, name)
         try:
-            files = await in_thread(report_files, report, message)
+            files = await in_thread(report_files, report or await in_thread(self._report_again, file, message), message)
             target = await in_thread(self.drop.free_name_with, files, destination, name)
             await in_thread(write_report_beside, self.drop.real / target, files)
-        except OSError as error:  # the report itself is where all reports are
-            self._note(f"The report could not be put beside {target}: {error.strerror or error}.")
+        except (OSError, ReportError) as error:  # the report itself is where all reports are, or in the journal
+            self._note(f"The report could not be put beside {target}: {reason(error).rstrip('.')}.")
         await in_thread(self.claims.begin_closing, file, target)
         await self._move_to_target(file, target)
+
+    def _report_again(self, file: ClaimedFile, message: str) -> ReportFiles | None:
+        """Write the report of a run that another attempt, or another host, has ended; None where it has read nothing.
+
+        Raises:
+            ReportError: It cannot be written.
+        """
+        record = self.journal.get_run(file.run_id)
+        if record is None or (message and not any(self.journal.counts(file.run_id).values())):
+            return None
+        folder = Path(record.report_dir)
+        return write(self.journal, record, folder, (), summarise(self.journal, record, folder))
 
     async def _move_to_target(self, file: ClaimedFile, target: str) -> None:
         destination = self.drop.real / target
