@@ -2,12 +2,12 @@
 
 import asyncio
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -612,7 +612,7 @@ def test_a_file_that_the_user_may_not_read_is_told(
     async def work(server: Sandbox) -> None:
         with monkeypatch.context() as patched:
             patched.setattr(drop_folder, "open_regular", refuse)
-            patched.setattr(sys, "platform", platform)
+            patched.setattr(drop_folder, "sys", SimpleNamespace(platform=platform))
             assert (await inbox.work(server)).exit_code == 0
 
     served(work)
