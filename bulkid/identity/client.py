@@ -150,7 +150,7 @@ class IdentityClient:
         """Send a form without a token: what a token source needs. A path that begins with a slash is the host's."""
         headers = CIMultiDict({hdrs.ACCEPT: _JSON, hdrs.CONTENT_TYPE: _FORM, **self._tenant_header})
         reply = await self._exchange(self._exchange_standard("POST", path, form, headers))
-        if reply.kind is ReplyKind.NOT_JSON:
+        if reply.kind is not ReplyKind.OK:  # a token says nothing about the API, but any other JSON is no web page
             self._count_not_json(reply)
         return reply
 

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import zlib
+from pathlib import Path
 
 import anyio
 import orjson
@@ -10,12 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bulkid.clock import SystemClock
 from bulkid.errors import AuthenticationError, ConnectionFailedError, UsageError
 from bulkid.identity.client import MAX_RESPONSE_BYTES, ClientSettings, IdentityClient, open_client
 from bulkid.identity.endpoints import get_account, put_account
-from bulkid.identity.tokens import ClientCredentials, StaticToken, TokenClaims
+from bulkid.identity.tokens import ClientCredentials, FederatedCredentials, StaticToken, TokenClaims
 from bulkid.identity.urls import complete_url
 from bulkid.model import Change, Reply, ReplyKind, Request
+from tests.support.assertions import assertion_file
 from tests.support.examples import examples
 from tests.support.identity_wire import (
     ORG,
@@ -489,6 +492,18 @@ async def test_pages_of_the_token_endpoint_prove_the_url_wrong_too() -> None:
             with pytest.raises(ConnectionFailedError, match="does not answer as an Identity Server"):
                 await client.send(PUT)
         assert [seen.method for seen in server.seen] == ["POST"] * 3
+
+
+async def test_pages_of_the_organisation_s_token_endpoint_prove_nothing_while_the_host_answers(tmp_path: Path) -> None:
+    async def script(seen: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(PAGE if seen.line.startswith("POST /acme/") else answer({}, 429))
+
+    login = FederatedCredentials("app", assertion_file(tmp_path / "token", expires_at=SystemClock().now() + 3600))
+    async with wire_server(script) as server:
+        settings = ClientSettings(complete_url(f"http://127.0.0.1:{server.port}/acme/identity_"))
+        async with open_client(settings, login) as client:
+            kinds = [(await client.send(PUT)).kind for _ in range(4)]
+    assert kinds == [ReplyKind.THROTTLED] * 4
 
 
 async def test_a_token_proves_nothing_about_the_api() -> None:
