@@ -48,7 +48,7 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
     """
     if run.status is RunStatus.REFUSED:
         more = "more " if any(summary.get(status) for status in CHANGED) else ""
-        fix = "the sheet" if summary.get(Status.INVALID) else "the cause"
+        fix = "the sheet" if summary.get(Status.INVALID) and run.command != "undo" else "the cause"
         return [f"Nothing {more}was sent. Fix {fix} and run it again."]
     left = int(run.counters.get("left_accounts") or 0)
     steps = []
@@ -56,7 +56,13 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
         steps.append(how_to_resume(run))
     elif left:
         steps.append(trial_outcome(run, left))
-    if summary.get(Status.FAILED) or summary.get(Status.INVALID):
+    if (summary.get(Status.FAILED) or summary.get(Status.INVALID)) and run.command == "undo":
+        # As a sheet, its rows would also change accounts that other clients have changed since.
+        undone = run.options.get("undo") or "RUN"
+        steps.append(
+            f"retry.csv names the rows that are not undone, and says why. To try them again: bulkid undo {undone}"
+        )
+    elif summary.get(Status.FAILED) or summary.get(Status.INVALID):
         command = f"bulkid run {retry}{_column_options(run)}"
         steps.append(f"The last column of retry.csv says what is wrong. Fix its rows, then run: {command}")
     return steps

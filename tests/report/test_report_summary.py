@@ -59,6 +59,16 @@ def test_a_trial_leads_to_what_it_left_unless_it_was_stopped() -> None:
     assert next_steps(trial, {"pending": 151}) == [COMMAND]
 
 
+@pytest.mark.parametrize("status", [Status.FAILED, Status.INVALID])
+def test_what_an_undo_has_left_is_undone_by_another_undo_and_not_by_a_sheet(status: Status) -> None:
+    undo = replace(RUN, command="undo", status=RunStatus.COMPLETED_WITH_FAILURES, options={"undo": "20260130-1-ab"})
+    assert next_steps(undo, {status: 1}) == [
+        "retry.csv names the rows that are not undone, and says why. To try them again: bulkid undo 20260130-1-ab"
+    ]
+    refused = replace(undo, status=RunStatus.REFUSED)
+    assert next_steps(refused, {status: 1}) == ["Nothing was sent. Fix the cause and run it again."]
+
+
 def test_a_retry_is_run_with_the_options_that_say_what_its_columns_mean() -> None:
     failures = replace(RUN, status=RunStatus.COMPLETED_WITH_FAILURES)
     given = {"column_map": {"Bot name": "name", "Error": "display_name"}, "ignore_columns": ["groups", "op\n"]}
