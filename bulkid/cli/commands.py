@@ -31,8 +31,9 @@ from bulkid.cli.terminal import use_logs
 from bulkid.config.resolve import parse_age, unknown_variables
 from bulkid.config.settings import Settings, setting
 from bulkid.engine.signals import Stop
-from bulkid.errors import EXIT_CHANGES, EXIT_OK, EXIT_USAGE, UsageError
+from bulkid.errors import EXIT_CHANGES, EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.model import Action
+from bulkid.report.summary import METHODS
 from bulkid.text import as_argument, count_of
 
 if TYPE_CHECKING:
@@ -244,7 +245,13 @@ def export(
             )
 
     use_logs(settings)
-    result = run_event_loop(work)
+    try:
+        result = run_event_loop(work)
+    except BulkidError as error:
+        if settings.json and not isinstance(error, UsageError):
+            nothing = library.ExportResult(Path(file), 0, 0, groups, dict.fromkeys(METHODS, 0), (), complete=False)
+            print_json(nothing.summary)
+        raise
     if not settings.quiet or not result.complete:
         render.print_notes(err, result.notes)
     if settings.json:

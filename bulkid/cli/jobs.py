@@ -21,7 +21,7 @@ from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import TerminalHooks, show_progress, use_logs
 from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
-from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, BulkidError, UsageError
+from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, EXIT_USAGE, BulkidError, UsageError
 from bulkid.jobfile.read import JobFile, read_job
 from bulkid.model import RunStatus
 from bulkid.sheet import require_file
@@ -135,12 +135,18 @@ def run(sources: Sequence[str], load: Load, *, show_all: bool = False) -> int:
     return library.worst_exit_code(result.exit_code for result in results)
 
 
+_STATUS_WITHOUT_RUN = {
+    EXIT_ROWS_FAILED: RunStatus.COMPLETED_WITH_FAILURES,  # a run of a dropped file that was finished by a resume
+    EXIT_INTERRUPTED: RunStatus.INTERRUPTED,
+}
+
+
 def _summaries(result: "library.JobResult") -> "list[Mapping[str, Any]]":
     """The summaries of a job's runs, and one for what ended it, or was refused, without a run."""
     summaries: list[Mapping[str, Any]] = [finished.summary for finished in result.runs]
     if result.exit_code != EXIT_OK and result.exit_code not in {finished.exit_code for finished in result.runs}:
-        stopped = result.exit_code == EXIT_INTERRUPTED
-        summaries.append(library.nothing_summary("run", RunStatus.INTERRUPTED if stopped else RunStatus.REFUSED))
+        status = _STATUS_WITHOUT_RUN.get(result.exit_code, RunStatus.REFUSED)
+        summaries.append(library.nothing_summary("run", status))
     return summaries
 
 

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     from bulkid.runs import Progress
 
+CTRL_C_WAIT_S = 0.2
+"""How long after the end of the input the signal of Ctrl+C may take on Windows."""
+
 PLAIN_INTERVAL_S = 5.0
 """Seconds between two lines of progress on a pipe."""
 
@@ -168,6 +171,8 @@ class TerminalHooks(Hooks):
         self._err.print(f"{question} " if deleted else f"{question} [y/N] ", end="")
         self._at_prompt = True
         answer = await _line_from_stdin()
+        if not answer and sys.platform == "win32":  # Ctrl+C ends the input there, before its signal arrives
+            await anyio.sleep(CTRL_C_WAIT_S)
         self._at_prompt = False
         if not answer.endswith("\n"):  # the end of the input
             self._err.print()

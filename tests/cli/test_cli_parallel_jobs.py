@@ -2,15 +2,16 @@
 
 import asyncio
 import io
+from pathlib import Path
 
 import anyio
 import pytest
 from rich.console import Console
 
-from bulkid.cli.jobs import StopGroup
+from bulkid.cli.jobs import StopGroup, _summaries
 from bulkid.cli.progress_display import progress_bar
 from bulkid.cli.terminal import show_progress
-from bulkid.runs import Progress, Snapshot
+from bulkid.runs import Job, JobResult, Progress, Snapshot, Target
 
 
 class ClockReading(Progress):
@@ -55,3 +56,12 @@ def test_one_stop_is_a_stop_for_all_and_one_jobs_own_is_not() -> None:
     stop_group.abort()
     assert first.aborted
     assert second.aborted
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "status"), [(1, "completed_with_failures"), (2, "refused"), (5, "interrupted"), (6, "refused")]
+)
+def test_what_ended_without_a_run_has_the_status_of_its_exit_code(exit_code: int, status: str) -> None:
+    job = Job(name="drop", source=Path("in"), target=Target(url=""))
+    (summary,) = _summaries(JobResult(job, (), exit_code))
+    assert summary["status"] == status

@@ -1,9 +1,11 @@
 """What a user types at the prompt: a plan with deletions is sent after the number of accounts to delete alone."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
-from anyio import create_task_group
+from anyio import CancelScope, create_task_group
+from anyio.lowlevel import checkpoint
 from rich.console import Console
 
 from bulkid.cli import terminal
@@ -55,6 +57,21 @@ async def test_a_plan_without_deletions_wants_a_yes(monkeypatch: pytest.MonkeyPa
     found, text = await asked(monkeypatch, UPDATES, typed)
     assert found is agreed
     assert "Update 1 account? You can reverse this with bulkid undo. [y/N] " in text
+
+
+async def test_ctrl_c_at_the_prompt_on_windows_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There Ctrl+C ends the input, and its signal comes a moment later."""
+    signalled = CancelScope()
+
+    async def signal_meanwhile(_: float) -> None:
+        signalled.cancel()
+        await checkpoint()
+
+    monkeypatch.setattr(terminal, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(terminal.anyio, "sleep", signal_meanwhile)
+    with signalled:
+        await asked(monkeypatch, UPDATES, "")
+    assert signalled.cancelled_caught
 
 
 async def test_deletions_are_listed_where_little_else_is(monkeypatch: pytest.MonkeyPatch) -> None:

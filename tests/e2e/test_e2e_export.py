@@ -91,6 +91,20 @@ def test_json_lines_hold_the_accounts_as_the_server_has_them(tmp_path: Path, ser
     assert_no_secret(tmp_path, [done], SECRET)
 
 
+def test_json_is_printed_also_where_nothing_can_be_exported(tmp_path: Path, server: Hosted) -> None:
+    done = connected_to(tmp_path, server.url, BULKID_CLIENT_SECRET="expired")("export", "all.csv", "--json")
+    assert done.returncode == 3
+    assert json.loads(done.stdout) == {
+        "file": "all.csv",
+        "accounts": 0,
+        "counted": 0,
+        "complete": False,
+        "groups": "names",
+        "requests": {"GET": 0, "PUT": 0, "POST": 0, "DELETE": 0},
+        "notes": [],
+    }
+
+
 def test_a_file_that_is_there_is_replaced_only_when_told_so(tmp_path: Path, server: Hosted) -> None:
     bulkid = connected_to(tmp_path, server.url)
     (tmp_path / "mine.csv").write_text("precious", encoding="utf-8")
