@@ -590,6 +590,20 @@ def _team_pages(page: Any, address: str, console: World) -> Iterator[str]:
     yield "signin-team-throttled"
 
 
+def test_a_page_is_printed_whole_and_in_dark_letters(chromium: Any, tmp_path: Path) -> None:
+    context = {"color_scheme": "dark", "bypass_csp": True}
+    with _opened(chromium, tmp_path, context=context) as (page, address, console):
+        page.goto(f"{address}{_start(console, sheet(2), ends=True)}")
+        page.goto(f"{address}/runs")
+        ink = "getComputedStyle(document.documentElement).getPropertyValue('--ink')"
+        on_the_screen = page.evaluate(ink)
+        page.emulate_media(media="print")
+        assert page.evaluate("getComputedStyle(document.querySelector('.scroll')).overflow") == "visible"
+        in_print = page.evaluate(ink)
+        page.emulate_media(media="screen", color_scheme="light")
+        assert in_print == page.evaluate(ink) != on_the_screen
+
+
 def test_no_colour_depends_on_the_width_so_that_axe_checks_them_at_one() -> None:
     sheets = [path.read_text(encoding="utf-8") for path in STATIC.glob("*.css")]
     blocks = [block for text in sheets for block in re.findall(r"@media [^{]*width[^{]*\{(.*?\n)\}", text, re.DOTALL)]
