@@ -12,7 +12,7 @@ from bulkid.journal.names import new_run_id
 from bulkid.model import ChangeBound, FailureBound, QuotaRule, RunRecord, RunStatus
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.sheet import SheetInfo, SheetOptions
-from bulkid.text import fold
+from bulkid.text import dashed_guid, fold
 
 UNDO, PLAN = "undo", "plan"
 """Keys of a run's stored options: the run that it undoes, and the plan file that it applies."""
@@ -129,8 +129,8 @@ def same_target(record: RunRecord, target: Target) -> Target:
             f"Run {record.run_id} belongs to {record.base_url}, but the settings name {base_of(target).url}.",
             hint="Set BULKID_URL (or the profile) to the run's own address.",
         )
-    organization_id = target.organization_id or record.organization_id
-    if record.organization_id and fold(organization_id) != fold(record.organization_id):
+    organization_id = dashed_guid(target.organization_id) or record.organization_id
+    if record.organization_id and fold(organization_id) != fold(dashed_guid(record.organization_id)):
         raise UsageError(
             f"Run {record.run_id} belongs to organisation {record.organization_id}, but the settings name "
             f"{organization_id}.",

@@ -1,0 +1,37 @@
+"""A run goes on at the server and in the organisation that it began with."""
+
+from dataclasses import replace
+
+import pytest
+
+from bulkid.errors import UsageError
+from bulkid.model import RunRecord, RunStatus
+from bulkid.runs.options import Target
+from bulkid.runs.run_records import same_target
+
+ORG = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+URL = "https://cloud.uipath.com/acme/identity_"
+RUN = RunRecord(
+    run_id="20260131-081500-x7k2",
+    created_at=1_780_000_000.0,
+    status=RunStatus.INTERRUPTED,
+    command="run",
+    source="sheet.csv",
+    base_url=URL,
+    organization_id=ORG,
+    host="host",
+    pid=1,
+    phase="planned",
+)
+
+
+@pytest.mark.parametrize("written", [ORG, ORG.upper(), f"{{{ORG}}}", ORG.replace("-", "")])
+def test_the_organisation_of_a_run_may_be_written_in_each_form_of_its_id(written: str) -> None:
+    target = Target(url="https://cloud.uipath.com/acme/", organization_id=written)
+    for record in (RUN, replace(RUN, organization_id=ORG.replace("-", ""))):
+        assert same_target(record, target).organization_id.lower() == ORG
+
+
+def test_another_organisation_is_refused() -> None:
+    with pytest.raises(UsageError, match="belongs to organisation"):
+        same_target(RUN, Target(url=URL, organization_id=ORG.replace("3", "4")))
