@@ -18,6 +18,7 @@ from bulkid.cli.error_handling import print_error
 from bulkid.cli.library_options import (
     context_of,
     database_url_of,
+    named_profile,
     open_session,
     open_target,
     recipients_of,
@@ -132,10 +133,11 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
 
 
 def _repeated(settings: Settings) -> str:
-    """The switches without which the plan would be refused, where neither the environment nor bulkid.toml has them."""
+    """The options without which the plan would be refused, where neither the environment nor bulkid.toml has them."""
     needed = [setting(name) for name in ("sandbox", "allow_delete") if getattr(settings, name)]
     here = [entry for entry in needed if settings.sources.get(entry.name, "").startswith(("option", "job file"))]
-    return "".join(f" {entry.option}" for entry in here)
+    profile = named_profile(settings)
+    return "".join(f" {entry.option}" for entry in here) + (f" --profile {as_argument(profile)}" if profile else "")
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:

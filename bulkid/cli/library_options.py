@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 D = TypeVar("D", bound="DataclassInstance")
 
 
+def named_profile(settings: Settings) -> str:
+    """The profile that the user named in the command; empty where the environment or nothing names one."""
+    given = settings.sources.get("profile", "").startswith("option")
+    return settings.profile if given and settings.profile else ""
+
+
 def _from_settings(kind: type[D], settings: Settings, **others: Any) -> D:  # noqa: ANN401 - fields of ``kind``
     """Make a dataclass from the settings that its fields are named after, secrets revealed, and from ``others``.
 

@@ -41,10 +41,11 @@ def status_label(status: RunStatus, counts: Mapping[Status, int]) -> str:
     return status.value.replace("_", " ")
 
 
-def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.csv") -> list[str]:
+def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.csv", profile: str = "") -> list[str]:
     """What a user can do now, as sentences; resuming is among them only where it can help.
 
-    ``retry`` is the path of the sheet of the rows that are not done, as it is shown.
+    ``retry`` is the path of the sheet of the rows that are not done, as it is shown; ``profile`` is the one that the
+    user named in the command.
     """
     if run.status is RunStatus.REFUSED:
         more = "more " if any(summary.get(status) for status in CHANGED) else ""
@@ -63,7 +64,9 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
             f"retry.csv names the rows that are not undone, and says why. To try them again: bulkid undo {undone}"
         )
     elif summary.get(Status.FAILED) or summary.get(Status.INVALID):
-        command = f"bulkid run {retry}{_column_options(run)}"
+        sandbox = " --sandbox" if run.options.get("sandbox") else ""  # else the real accounts would change
+        named = f" --profile {as_argument(printable_line(profile))}" if profile else ""
+        command = f"bulkid run {retry}{sandbox}{named}{_column_options(run)}"
         steps.append(f"The last column of retry.csv says what is wrong. Fix its rows, then run: {command}")
     return steps
 

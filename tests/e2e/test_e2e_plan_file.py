@@ -332,3 +332,14 @@ def test_the_note_about_a_plan_names_a_command_that_applies_it(tmp_path: Path) -
     assert bulkid(*arguments, "--yes").returncode == 0
     from_environment = Bulkid(tmp_path, {"BULKID_SANDBOX": "1"})("plan", "sheet.csv", "--out", "plan.json")
     assert from_environment.stderr.endswith("Apply it: bulkid run --plan plan.json\n")
+
+
+def test_the_commands_that_follow_a_plan_and_a_run_have_their_profile(tmp_path: Path) -> None:
+    (tmp_path / "bulkid.toml").write_text("[profiles.eu]\nconcurrency = 4\n", encoding="utf-8")
+    renames(tmp_path, 1)
+    bulkid = Bulkid(tmp_path)
+    planned = bulkid("plan", "sheet.csv", "--sandbox", "--profile", "eu", "--out", "plan.json")
+    assert planned.stderr.endswith("Apply it: bulkid run --plan plan.json --sandbox --profile eu\n")
+    (tmp_path / "sheet.csv").write_text("name,display_name\nnobody at all,X\nrobot-0001,Y\n", encoding="utf-8")
+    ran = bulkid("run", "sheet.csv", "--sandbox", "--profile", "eu", "--yes", "--skip-invalid")
+    assert "retry.csv --sandbox --profile eu\n" in ran.stdout

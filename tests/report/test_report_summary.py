@@ -82,3 +82,11 @@ def test_a_retry_is_run_with_the_options_that_say_what_its_columns_mean() -> Non
     ):
         (step,) = next_steps(run, {"failed": 1}, "reports/retry.csv")
         assert step.endswith(f"run: bulkid run reports/retry.csv{options}")
+
+
+def test_a_retry_goes_to_the_server_of_its_run() -> None:
+    failures = replace(RUN, status=RunStatus.COMPLETED_WITH_FAILURES)
+    (step,) = next_steps(replace(failures, options={"sandbox": True}), {"failed": 1})
+    assert step.endswith("bulkid run retry.csv --sandbox")
+    (step,) = next_steps(failures, {"failed": 1}, profile="prod EU")
+    assert step.endswith('bulkid run retry.csv --profile "prod EU"')
