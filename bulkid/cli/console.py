@@ -40,7 +40,7 @@ async def _new_link(console: "Console", authenticator: "LocalAuthenticator", add
     """Make a sign-in link, and note it in the audit log."""
     record = AuditRecord(console.clock.now(), authenticator.name, "terminal", "sign-in link made", "", "")
     await anyio.to_thread.run_sync(console.store.note, record)
-    return f"{address}/enter?key={authenticator.new_link()}"
+    return f"{address}/enter?key={authenticator.new_link(in_terminal=True)}"
 
 
 async def _offer_links(
@@ -55,7 +55,7 @@ async def _offer_links(
                     "There are users now, who sign in by name and password. Start the console again to let them in."
                 )
                 return
-            if not authenticator.has_unused_link and not await console.sessions.of_user(
+            if not authenticator.has_link_in_terminal and not await console.sessions.of_user(
                 authenticator.user_key, authenticator.epoch
             ):
                 link = await _new_link(console, authenticator, address)

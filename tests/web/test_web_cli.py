@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import count
 from pathlib import Path
 
 import anyio
@@ -286,6 +287,26 @@ async def test_a_database_that_is_away_for_a_moment_does_not_end_the_offer_of_li
         with anyio.fail_after(LONGEST_S):
             await console._offer_links(made.console, made.authenticator, "http://x", lines.append, stop)
         assert lines[0] == "The last session has ended. This link lets one browser in, once:"
+
+
+async def test_a_link_of_a_page_that_no_browser_opened_keeps_none_from_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as made:
+        stop, lines, looks = Stop(), list[str](), count(1)
+
+        async def look(_timeout_s: float) -> None:
+            await anyio.lowlevel.checkpoint()
+            if next(looks) == 3:
+                stop.request("Seen")
+
+        assert "/enter?key=" in (await made.browser.post("/account/link")).text
+        await made.browser.post("/signout")
+        monkeypatch.setattr(made.console.sessions, "wait_for_end", look)
+        with anyio.fail_after(LONGEST_S):
+            await console._offer_links(made.console, made.authenticator, "http://x", lines.append, stop)
+        assert lines[:1] == ["The last session has ended. This link lets one browser in, once:"]
+        assert len(lines) == 2, "one link for three looks"
 
 
 def test_no_older_tls_than_1_2_is_spoken(tmp_path: Path) -> None:

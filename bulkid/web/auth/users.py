@@ -121,16 +121,19 @@ class LocalAuthenticator:
         self.name = system_user("local")
         self.epoch = secrets.randbits(EPOCH_BITS)  # sessions of another start of the console are not valid
         self._links: set[str] = set()
+        self._terminal_link = ""  # the newest one
 
     @property
-    def has_unused_link(self) -> bool:
-        """Whether there is a link that has not been used."""
-        return bool(self._links)
+    def has_link_in_terminal(self) -> bool:
+        """Whether the link that the terminal shows has not been used; a user may have lost one of a page."""
+        return self._terminal_link in self._links
 
-    def new_link(self) -> str:
+    def new_link(self, *, in_terminal: bool = False) -> str:
         """Make the token of a link that signs in one browser, once."""
         token = secrets.token_urlsafe(32)
         self._links.add(token_hash(token))
+        if in_terminal:
+            self._terminal_link = token_hash(token)
         return token
 
     def use_link(self, token: str) -> bool:
