@@ -24,6 +24,9 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 
+_NAME_SURROGATE = 0x2000_0000
+"""The bit of a reparse tag that says that the path stands for another one."""
+
 
 def kind_of_mode(mode: int) -> str:
     """Name what a mode of ``stat`` says: "" for a regular file, else "a folder", "a named pipe" and the like."""
@@ -95,7 +98,16 @@ def is_folder(path: Path) -> bool:
         facts = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISDIR(facts.st_mode) and not bool(getattr(facts, "st_reparse_tag", 0))
+    return stat.S_ISDIR(facts.st_mode) and not _leads_elsewhere(facts)
+
+
+def _leads_elsewhere(facts: os.stat_result) -> bool:
+    """Whether a path is a link, or a junction of Windows.
+
+    Windows also tags what is stored in another way, such as the files and folders of OneDrive and those that it has
+    deduplicated. These tags stand for no other name.
+    """
+    return stat.S_ISLNK(facts.st_mode) or bool(getattr(facts, "st_reparse_tag", 0) & _NAME_SURROGATE)
 
 
 def _refuse_others(path: Path, facts: os.stat_result, *, by_name: bool) -> None:
@@ -122,5 +134,4 @@ def _open(path: Path, folder: int | None) -> int:
 
 def _is_same(path: Path, opened: os.stat_result) -> bool:
     facts = os.lstat(path)
-    is_link = stat.S_ISLNK(facts.st_mode) or bool(getattr(facts, "st_reparse_tag", 0))
-    return not is_link and (facts.st_dev, facts.st_ino) == (opened.st_dev, opened.st_ino)
+    return not _leads_elsewhere(facts) and (facts.st_dev, facts.st_ino) == (opened.st_dev, opened.st_ino)

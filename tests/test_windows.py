@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 from ctypes import wintypes
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -130,19 +131,28 @@ def test_links_to_files_and_folders_do_not(files: Path) -> None:
             open_regular(path)
 
 
+def tagged_lstat(tag: int, path: Path) -> Any:
+    """What Windows says of a path with a reparse tag."""
+    facts = Path(path).stat(follow_symlinks=False)
+    kept = {name: getattr(facts, name) for name in ("st_mode", "st_dev", "st_ino", "st_nlink")}
+    return SimpleNamespace(**kept, st_reparse_tag=tag)
+
+
 def test_what_a_junction_leads_to_does_not_open(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A junction is a folder with a reparse tag, which only Windows reports."""
-
-    def lstat(path: Path) -> Any:
-        facts = Path(path).stat(follow_symlinks=False)
-        kept = {name: getattr(facts, name) for name in ("st_mode", "st_dev", "st_ino", "st_nlink")}
-        return SimpleNamespace(**kept, st_reparse_tag=0xA0000003)
-
     # Put back before the fixtures end: since Python 3.13 the removal of a folder fails where this lstat is called.
     with monkeypatch.context() as patched:
-        patched.setattr(file_kind.os, "lstat", lstat)
+        patched.setattr(file_kind.os, "lstat", partial(tagged_lstat, 0xA0000003))
         with pytest.raises(NotAFileError, match="it is a link, not a folder"):
             open_regular(files / "sheet.csv")
+
+
+@pytest.mark.parametrize("tag", [0x9000701A, 0x80000013], ids=["OneDrive", "deduplicated"])
+def test_what_is_only_stored_in_another_way_is_no_link(tag: int, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(file_kind.os, "lstat", partial(tagged_lstat, tag))
+        with open_regular(files / "sheet.csv") as file:
+            assert file.read() == b"name\r\n"
 
 
 def test_a_file_that_is_replaced_while_it_is_opened_is_refused(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
