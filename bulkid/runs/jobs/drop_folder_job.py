@@ -154,7 +154,7 @@ class _FolderJob:
             ) from None
         for path in paths:
             if f"{WORKING}/{path.name}" not in known and not path.name.startswith("."):
-                self._note(
+                self.attempt.context.hooks.warn(
                     f"{self.drop.folder / WORKING / plain_name(path.name)} was not taken by a run that this state "
                     f"directory knows: it is left alone. If no other bulkid works on it, move it back to "
                     f"{self.drop.folder}."
