@@ -178,7 +178,7 @@ def run_page(
     if statuses:
         where.append(runs.c.status.in_([status.value for status in statuses]))
     columns = [runs.c[name] for name in codec.RUN_FIELDS]
-    query = select(*columns).where(*where).order_by(runs.c.created_at.desc(), runs.c.run.desc())
+    query = select(*columns).where(*where).order_by(runs.c.run.desc())
     with journal.database.read() as connection:
         total = connection.execute(select(func.count()).select_from(runs).where(*where)).scalar_one()
         return [codec.run_record(each) for each in connection.execute(query.offset(offset).limit(limit))], total

@@ -23,6 +23,6 @@ def newest_run_ids(state_dir: Path, limit: int) -> list[str]:
         return []
     is_in_use = path.with_name(f"{FILE_NAME}-wal").exists()
     address = f"{path.as_uri()}?{'mode=ro' if is_in_use else 'mode=ro&immutable=1'}"
-    query = "SELECT run_id FROM runs WHERE phase <> 'asking' ORDER BY created_at DESC, run DESC LIMIT ?"
+    query = "SELECT run_id FROM runs WHERE phase <> 'asking' ORDER BY run DESC LIMIT ?"
     with closing(sqlite3.connect(address, uri=True, timeout=_WAIT_S)) as connection:
         return [str(run_id) for (run_id,) in connection.execute(query, (limit,))]

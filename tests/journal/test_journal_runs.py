@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from bulkid.errors import StateError, UsageError
 from bulkid.journal.names import new_run_id
+from bulkid.journal.queries import run_page
 from bulkid.journal.store import Journal
 from bulkid.model import RunRecord, RunStatus
 from tests.support.journal_data import RUN, record
@@ -101,11 +102,13 @@ def test_one_id_names_one_run(journal: Journal) -> None:
     assert journal.get_run(RUN) == record()
 
 
-def test_runs_are_listed_newest_first(journal: Journal) -> None:
+def test_runs_are_listed_newest_first_also_where_the_clock_was_set_back(journal: Journal) -> None:
+    """The newest one is that which ``undo last`` undoes."""
     for number, at in enumerate([30.0, 10.0, 20.0, 20.0]):
         journal.create_run(record(f"run-{number}", created_at=at))
-    assert [found.run_id for found in journal.list_runs()] == ["run-0", "run-3", "run-2", "run-1"]
-    assert [found.run_id for found in journal.list_runs(2)] == ["run-0", "run-3"]
+    assert [found.run_id for found in journal.list_runs()] == ["run-3", "run-2", "run-1", "run-0"]
+    assert [found.run_id for found in journal.list_runs(2)] == ["run-3", "run-2"]
+    assert [found.run_id for found in run_page(journal)[0]] == ["run-3", "run-2", "run-1", "run-0"]
     assert journal.list_runs(0) == []
 
 
