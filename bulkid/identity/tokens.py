@@ -37,6 +37,18 @@ MAX_SKEW_S = 60.0
 FRESH_REFUSALS_AT_START = 2  # fresh tokens refused in a row before any was accepted: the credentials are wrong
 FRESH_REFUSALS_LATER = 5  # the same once a token was accepted: the credentials were right, so the limit is higher
 
+_OAUTH_ERRORS = frozenset(
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+    }
+)
+"""The codes with which a token endpoint refuses a login (RFC 6749, section 5.2)."""
+
 _SCOPE_PREFIX = "PM."
 _PERMANENT = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
 _TOKEN_CHARACTERS = re.compile(r"[\x21-\x7e]+")
@@ -310,7 +322,11 @@ class ApplicationTokens(TokenSource):
         }
         hint = hints.get(reply.error_code) or self._hint(reply.error_code)
         said = reply.error_code if reply.error in {"", reply.error_code} else f"{reply.error_code}, {reply.error}"
-        self._give_up(f"The token endpoint refuses the credentials ({reply.status}: {said}).", hint)
+        what = "credentials"
+        if reply.error_code not in _OAUTH_ERRORS:  # the answer is not about the login: the host may want another path
+            what = "request"
+            hint = f"Check BULKID_URL: newer servers want the organisation in it (https://HOST/ORGANISATION). {hint}"
+        self._give_up(f"The token endpoint refuses the {what} ({reply.status}: {said}).", hint)
 
     def _give_up(self, message: str, hint: str) -> NoReturn:
         """Remember the refusal, so that no other request is sent, and raise it."""

@@ -197,6 +197,7 @@ async def test_a_token_that_still_lives_is_used_while_the_endpoint_is_in_trouble
         ("invalid_scope", "BULKID_SCOPE"),
         ("unauthorized_client", "BULKID_CLIENT_ID"),
         ("bad_request", "BULKID_CLIENT_ID"),
+        ("1100", "BULKID_URL"),
     ],
 )
 @pytest.mark.parametrize("kind", [ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN])
@@ -208,6 +209,7 @@ async def test_refused_credentials_end_the_run_and_name_the_setting(code: str, s
             await tokens.current()
         assert "Server's words." in refused.value.message
         assert code in refused.value.message
+        assert ("the credentials" in refused.value.message) is not ("BULKID_URL: newer" in refused.value.hint)
         assert setting in refused.value.hint
         assert "s+cret" not in str(refused.value)
     assert len(endpoint.forms) == 1  # a wrong secret is not sent again and again
