@@ -16,9 +16,9 @@ from bulkid import runs as library
 from bulkid.cli import render
 from bulkid.cli.error_handling import print_error
 from bulkid.cli.library_options import (
+    connection_options,
     context_of,
     database_url_of,
-    named_profile,
     open_session,
     open_target,
     recipients_of,
@@ -136,8 +136,7 @@ def _repeated(settings: Settings) -> str:
     """The options without which the plan would be refused, where neither the environment nor bulkid.toml has them."""
     needed = [setting(name) for name in ("sandbox", "allow_delete") if getattr(settings, name)]
     here = [entry for entry in needed if settings.sources.get(entry.name, "").startswith(("option", "job file"))]
-    profile = named_profile(settings)
-    return "".join(f" {entry.option}" for entry in here) + (f" --profile {as_argument(profile)}" if profile else "")
+    return "".join(f" {entry.option}" for entry in here) + connection_options(settings)
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:

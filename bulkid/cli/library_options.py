@@ -13,22 +13,32 @@ from bulkid import runs as library
 from bulkid.cli.signals import stopping
 from bulkid.cli.terminal import TerminalHooks
 from bulkid.config.parse import Secret
-from bulkid.config.settings import Settings
+from bulkid.config.settings import Settings, setting
 from bulkid.engine.signals import Stop
 from bulkid.sheet import SheetOptions, system_code_page
+from bulkid.text import as_argument, printable_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from bulkid.web.console import ServeOptions
 
+_GIVEN = ("option", "job file")
+"""Sources of a setting that hold for one command alone."""
+
 D = TypeVar("D", bound="DataclassInstance")
 
 
-def named_profile(settings: Settings) -> str:
-    """The profile that the user named in the command; empty where the environment or nothing names one."""
-    given = settings.sources.get("profile", "").startswith("option")
-    return settings.profile if given and settings.profile else ""
+def connection_options(settings: Settings) -> str:
+    """The options that say where a command goes, each with a blank in front, for a command that follows it.
+
+    What the environment or bulkid.toml say holds for that command, too.
+    """
+    named = [
+        name for name in ("url", "organization_id", "profile") if settings.sources.get(name, "").startswith(_GIVEN)
+    ]
+    given = [(setting(name).option, getattr(settings, name)) for name in named]
+    return "".join(f" {option} {as_argument(printable_line(str(value)))}" for option, value in given if value)
 
 
 def _from_settings(kind: type[D], settings: Settings, **others: Any) -> D:  # noqa: ANN401 - fields of ``kind``

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bulkid import runs as library
 from bulkid.cli.error_handling import print_error
-from bulkid.cli.library_options import database_url_of, named_profile, open_session, schedule_of
+from bulkid.cli.library_options import connection_options, database_url_of, open_session, schedule_of
 from bulkid.cli.signals import run_event_loop
 from bulkid.cli.sources import STANDARD_INPUT, errors_as_json, open_source, require_source
 from bulkid.cli.stdio import is_interactive, print_json
@@ -160,5 +160,5 @@ def _print_run(result: library.RunResult, settings: Settings, *, errors_shown: b
         (print_row_error_count if errors_shown else print_row_errors)(err, result.run.source, result.row_errors)
     render.print_notes(err, result.notes)
     if not (settings.json or settings.quiet):
-        out, profile = render.console(stderr=False), named_profile(settings)
-        render.print_result(out, result, verbose=settings.verbose > 0, profile=profile)
+        out, connection = render.console(stderr=False), connection_options(settings)
+        render.print_result(out, result, verbose=settings.verbose > 0, connection=connection)

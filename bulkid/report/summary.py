@@ -41,11 +41,11 @@ def status_label(status: RunStatus, counts: Mapping[Status, int]) -> str:
     return status.value.replace("_", " ")
 
 
-def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.csv", profile: str = "") -> list[str]:
+def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.csv", connection: str = "") -> list[str]:
     """What a user can do now, as sentences; resuming is among them only where it can help.
 
-    ``retry`` is the path of the sheet of the rows that are not done, as it is shown; ``profile`` is the one that the
-    user named in the command.
+    ``retry`` is the path of the sheet of the rows that are not done, as it is shown; ``connection`` holds
+    the options that say where the command went, each with a blank in front.
     """
     if run.status is RunStatus.REFUSED:
         more = "more " if any(summary.get(status) for status in CHANGED) else ""
@@ -65,8 +65,7 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
         )
     elif summary.get(Status.FAILED) or summary.get(Status.INVALID):
         sandbox = " --sandbox" if run.options.get("sandbox") else ""  # else the real accounts would change
-        named = f" --profile {as_argument(printable_line(profile))}" if profile else ""
-        command = f"bulkid run {retry}{sandbox}{named}{_column_options(run)}"
+        command = f"bulkid run {retry}{sandbox}{connection}{_column_options(run)}"
         steps.append(f"The last column of retry.csv says what is wrong. Fix its rows, then run: {command}")
     return steps
 

@@ -343,3 +343,12 @@ def test_the_commands_that_follow_a_plan_and_a_run_have_their_profile(tmp_path: 
     (tmp_path / "sheet.csv").write_text("name,display_name\nnobody at all,X\nrobot-0001,Y\n", encoding="utf-8")
     ran = bulkid("run", "sheet.csv", "--sandbox", "--profile", "eu", "--yes", "--skip-invalid")
     assert "retry.csv --sandbox --profile eu\n" in ran.stdout
+
+
+def test_the_commands_that_follow_a_plan_and_a_run_have_their_address(planner: Bulkid, host: Hosted) -> None:
+    renames(planner.folder, 1)
+    planned = planner("plan", "sheet.csv", "--url", host.url, "--out", "plan.json")
+    assert planned.stderr.endswith(f"Apply it: bulkid run --plan plan.json --url {host.url}\n")
+    (planner.folder / "sheet.csv").write_text("name,display_name\nnobody at all,X\nrobot-0001,Y\n", encoding="utf-8")
+    ran = planner("run", "sheet.csv", "--url", host.url, "--yes", "--skip-invalid")
+    assert f"retry.csv --url {host.url}\n" in ran.stdout

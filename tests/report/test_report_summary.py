@@ -88,5 +88,5 @@ def test_a_retry_goes_to_the_server_of_its_run() -> None:
     failures = replace(RUN, status=RunStatus.COMPLETED_WITH_FAILURES)
     (step,) = next_steps(replace(failures, options={"sandbox": True}), {"failed": 1})
     assert step.endswith("bulkid run retry.csv --sandbox")
-    (step,) = next_steps(failures, {"failed": 1}, profile="prod EU")
-    assert step.endswith('bulkid run retry.csv --profile "prod EU"')
+    (step,) = next_steps(failures, {"failed": 1}, connection=" --profile eu")
+    assert step.endswith("bulkid run retry.csv --profile eu")
