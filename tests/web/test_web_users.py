@@ -23,7 +23,7 @@ from bulkid.web.console import ServeOptions
 from bulkid.web.middleware import forwarded_address
 from bulkid.web.server import make_app
 from tests.support.web_console import browser_at, run_id_of, sheet, world
-from tests.support.web_users import HASH, PASSWORD, sign_in, signed_in, team
+from tests.support.web_users import HASH, PASSWORD, add_users, sign_in, signed_in, team
 
 
 async def test_users_sign_in_and_go_on_to_what_they_wanted(tmp_path: Path) -> None:
@@ -64,6 +64,22 @@ async def test_guessing_is_throttled_for_the_user_at_that_address(tmp_path: Path
         assert page.status == 429
         assert int(page.headers["Retry-After"]) > 200
         assert (await sign_in(console.browser, "ada")).status == 200  # others are not locked out
+
+
+async def test_many_users_of_one_address_sign_in_at_once(tmp_path: Path) -> None:
+    names = [f"user {number}" for number in range(50)]
+    add_users(tmp_path, dict.fromkeys(names, "viewer"))
+    statuses = []
+    async with team(tmp_path) as console:
+
+        async def enter(name: str) -> None:
+            async with browser_at(console.browser.base) as browser:
+                statuses.append((await sign_in(browser, name)).status)
+
+        async with anyio.create_task_group() as tasks:
+            for name in names:
+                tasks.start_soon(enter, name)
+    assert statuses == [200] * len(names)
 
 
 async def test_guesses_that_come_all_at_once_are_throttled_too(tmp_path: Path) -> None:

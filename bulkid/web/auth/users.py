@@ -67,6 +67,7 @@ class UserAuthenticator:
     idle_s: float = IDLE_S
     _dummy_hash: str = ""
     _hashing: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))  # 64 MB each
+    _checking: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(2))
 
     def __post_init__(self) -> None:
         self.throttle = Throttle(self.clock.monotonic)
@@ -81,13 +82,19 @@ class UserAuthenticator:
         user = await anyio.to_thread.run_sync(self.store.user, name)
         device = "" if user is None else device_of(device_cookie, key, user.password_hash)
         is_known = user is not None
-        wait_s = self.throttle.wait(key, address, device, is_known=is_known)
-        if wait_s:
-            raise SignInError("Too many attempts to sign in failed.", wait_s)
-        self.throttle.record_attempt(key, address, device, is_known=is_known)
-        if not await self._is_right(user, password) or user is None:
-            raise SignInError("Name or password are wrong.")
-        self.throttle.record_success(key, address, device)
+
+        def require_no_wait() -> None:
+            wait_s = self.throttle.wait(key, address, device, is_known=is_known)
+            if wait_s:
+                raise SignInError("Too many attempts to sign in failed.", wait_s)
+
+        require_no_wait()
+        async with self._checking:  # an attempt counts from here on: one that waits for its turn has not failed
+            require_no_wait()
+            self.throttle.record_attempt(key, address, device, is_known=is_known)
+            if not await self._is_right(user, password) or user is None:
+                raise SignInError("Name or password are wrong.")
+            self.throttle.record_success(key, address, device)
         return SignIn(user, device_cookie if device else new_device_cookie(key, user.password_hash))
 
     async def hash(self, password: str) -> str:
