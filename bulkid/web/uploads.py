@@ -135,7 +135,8 @@ class _Kept:
             size = upload.path.stat().st_size
         except OSError:  # an undo and a rest have no file
             size = 0
-        return cls(upload.owner, upload.at, size, upload.used, whole=True)
+        used = upload.used and not upload.changes  # else it was previewed again, and waits for an approval
+        return cls(upload.owner, upload.at, size, used, whole=True)
 
 
 class Uploads:

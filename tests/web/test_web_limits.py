@@ -145,6 +145,20 @@ def test_a_plan_that_cannot_be_written_takes_no_space(
     put(uploads, "ada", 10)
 
 
+def test_a_sheet_that_waits_for_an_approval_again_is_kept_as_one_that_no_run_was_begun_with(tmp_path: Path) -> None:
+    limits = UploadLimits(user_count=1)
+    uploads = Uploads(tmp_path, limits)
+    made = put(uploads, "ada", 10)
+    uploads.mark_used(made)
+    uploads.mark_previewed(uploads.get(made.upload_id), 3, 0)
+    for each in (uploads, Uploads(tmp_path, limits)):  # the same after a restart
+        with pytest.raises(StorageFullError):
+            put(each, "ada", 10)
+        assert each.drop_old(made.at + limits.used_kept_s + 1.0) == 0
+    uploads.mark_used(made)
+    assert uploads.drop_old(made.at + limits.used_kept_s + 1.0) == 1
+
+
 def test_a_plan_of_a_run_without_known_authors_has_none(tmp_path: Path) -> None:
     assert Uploads(tmp_path).derive("rest", "run", 0.0, "ada", ()).by == ()
 
