@@ -1,5 +1,6 @@
 """The JSON interface: what users do on the pages, for programs with a token. Its models are in ``api_models``."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
@@ -243,14 +244,20 @@ async def run(request: web.Request) -> web.Response:
 
 
 def run_answer(console: Console, line: RunListItem) -> models.Run:
-    """A run: its summary as ``--json`` prints it, and whether it is under way."""
+    """A run: its summary as ``--json`` prints it, and whether it is under way.
+
+    For a moment after a resume its record still says how the attempt before has ended.
+    """
     job = console.job_runner.job(line.run.run_id)
+    running = job is not None or line.run.status is RunStatus.RUNNING
+    if running:
+        line = replace(line, run=replace(line.run, status=RunStatus.RUNNING, finished_at=None, message=""))
     summary = summary_of(line.run, line.counts)
     del summary["report"]  # a path on the server's own disk
     snapshot = None if job is None else job.snapshot
     return models.Run(
         **summary,
-        running=job is not None or line.run.status is RunStatus.RUNNING,
+        running=running,
         source=line.run.source,
         user=line.run.user,
         host=line.run.host,

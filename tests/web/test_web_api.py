@@ -107,8 +107,9 @@ async def test_a_program_stops_a_run_and_goes_on_with_it(tmp_path: Path) -> None
         assert status == 202
         assert (await program.ended(begun["run_id"]))["status"] == "interrupted"
         assert (await program.ask("POST", f"/runs/{begun['run_id']}/stop"))[0] == 409
-        status, _ = await program.ask("POST", f"/runs/{begun['run_id']}/resume")
+        status, answer = await program.ask("POST", f"/runs/{begun['run_id']}/resume")
         assert status == 202
+        assert [answer[name] for name in ("running", "status", "message", "finished_at")] == [True, "running", "", None]
         assert (await program.ended(begun["run_id"]))["updated"] == 40
 
 
