@@ -34,6 +34,7 @@ from bulkid.runs import (
 from bulkid.runs.jobs import drop_folder, drop_folder_job
 from bulkid.runs.jobs.attempt import JobAttempt
 from bulkid.runs.jobs.drop_folder import dated, scan
+from bulkid.sandbox.options import SandboxOptions
 from bulkid.sandbox.server import Sandbox
 from tests.support.drop_folders import Inbox, drop, names, served
 from tests.support.fake_clock import FakeClock, run
@@ -701,6 +702,26 @@ def test_the_report_beside_a_file_is_that_of_its_whole_run(
     (report,) = (inbox.folder / "archive").glob("*.report.csv")
     assert report.read_text(encoding="utf-8").count("updated") == 3
     assert "pending" not in report.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("is_interrupted", [True, False])
+def test_a_file_that_was_tried_in_the_sandbox_is_run_on_the_server(is_interrupted: bool, inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A")
+    limits = (QuotaRule("PUT", 1, 600.0),) if is_interrupted else ()
+    inbox.options = replace(inbox.options, sandbox=True, quota=(), concurrency=1)
+
+    async def work(server: Sandbox) -> None:
+        async with Sandbox(SandboxOptions(accounts=20, limits=limits)) as sandbox:
+            tried = await inbox.work(sandbox, schedule=Schedule(max_duration_s=0.5) if is_interrupted else Schedule())
+        assert tried.exit_code == (5 if is_interrupted else 0)
+        inbox.options = replace(inbox.options, sandbox=False)
+        if not is_interrupted:
+            inbox.sheet("a.csv", "A")
+        assert (await inbox.work(server)).exit_code == 0
+        assert {names(server)[f"robot-000{number}"] for number in (1, 2, 3)} == {"A 1", "A 2", "A 3"}
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv"] if is_interrupted else ["a-2.csv", "a.csv"]}
 
 
 # --- killed between any two steps

@@ -26,7 +26,7 @@ from bulkid.journal.claimed_files import ClaimedFile, ClaimedFiles, FileState
 from bulkid.journal.names import new_run_id
 from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
-from bulkid.model import RunStatus
+from bulkid.model import RunRecord, RunStatus
 from bulkid.report.atomic import ReportError, reason
 from bulkid.report.writer import ReportFiles
 from bulkid.runs.concurrency import in_thread
@@ -171,9 +171,8 @@ class _FolderJob:
         except OSError as error:
             self._skip(snapshot, error)
             return True
-        taken = await in_thread(self.claims.claimed_before, content)
-        # What another job of this folder takes, perhaps for another organisation, is none of this one.
-        if earlier := next((file for file in taken if self.drop.takes(file.name)), None):
+        earlier = await in_thread(self._taken_before, content)
+        if earlier is not None:
             await self._archive_duplicate(snapshot, earlier)
             return True
         working = self.drop.free_name(WORKING, plain_name(snapshot.path.name))
@@ -182,6 +181,21 @@ class _FolderJob:
         if not await self._move_claimed(file, snapshot):
             return True
         return await self._run(file)
+
+    def _taken_before(self, content: str) -> ClaimedFile | None:
+        """The file of the same content that was taken for the same: by no other job, and not to try it in the sandbox.
+
+        What another job of this folder takes may be for another organisation.
+        """
+        for file in filter(lambda file: self.drop.takes(file.name), self.claims.claimed_before(content)):
+            record = self.journal.get_run(file.run_id)
+            if record is None or not self._was_tried(record):
+                return file
+        return None
+
+    def _was_tried(self, record: RunRecord) -> bool:
+        """Whether a run sent to the embedded sandbox what this job sends to a server."""
+        return bool(record.options.get("sandbox")) and not self.attempt.job.options.sandbox
 
     async def _move_claimed(self, file: ClaimedFile, snapshot: FileSnapshot) -> bool:
         """Move a file that is claimed to where its run reads it; False when it is not the file that was claimed."""
@@ -200,15 +214,16 @@ class _FolderJob:
         return True
 
     async def _put_back(self, file: ClaimedFile) -> None:
-        """Move a file back into the folder that is not as it was claimed, to be taken once it is complete."""
+        """Move a file back into the folder, which is not as it was claimed, or was only tried: to be taken again."""
         working, place = self.drop.real / file.working, self.drop.free_name(".", file.name)
         try:
-            await in_thread(move, working, self.drop.real / place)
+            if is_there(working):
+                await in_thread(move, working, self.drop.real / place)
         except OSError as error:
             raise StateError(
-                f"{working} changed when it was taken, and cannot be moved back to {self.drop.folder}: "
+                f"{working} is to be taken again, and cannot be moved back to {self.drop.folder}: "
                 f"{error.strerror or error}.",
-                hint="Nothing was sent for it. Close what has the file open; the next start moves it back.",
+                hint="Close what has the file open; the next start moves it back.",
             ) from None
         await in_thread(self.claims.forget, file)
 
@@ -242,6 +257,10 @@ class _FolderJob:
     async def _run(self, file: ClaimedFile) -> bool:
         """Run a file that is claimed, or resume its run; False when the job must not take another."""
         record = await in_thread(self.journal.get_run, file.run_id)
+        if record is not None and self._was_tried(record):
+            self._note(f"{plain_name(file.name)}: run {record.run_id} was of the sandbox: the file is run anew.")
+            await self._put_back(file)
+            return True
         if record is not None and record.status in _DONE:  # only its file was not put away
             self.attempt.codes.append(_DONE[record.status])
             await self._close(file, ARCHIVE)
