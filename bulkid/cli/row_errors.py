@@ -50,7 +50,7 @@ def print_check(
     out: Console, err: Console, result: CheckResult, options: SheetOptions, *, show_all: bool = False
 ) -> None:
     """Print what ``check`` found: the columns, every error, and whether ``run`` would take the sheet."""
-    uses = column_uses(result.info.headers, result.info.fields, options)
+    uses = column_uses(result.info.headers, result.info.fields, options, result.first_column)
     print_notes(err, (note for note in result.info.notes if not note.startswith("Ignored column")))  # it is listed
     if not result.rows:
         out.print("The sheet has a header and no rows: there is nothing to do.")

@@ -133,6 +133,7 @@ class CheckResult:
     accounts: int
     row_errors: tuple[RowError, ...] = field(repr=False)
     summary: Mapping[str, Any]
+    first_column: int = 0  # the number of the first header's column in the sheet
 
     @property
     def invalid_rows(self) -> int:

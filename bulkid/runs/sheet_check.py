@@ -45,7 +45,7 @@ def check_opened(sheet: Sheet, started: float | None = None) -> CheckResult:
     row_errors = tuple(sorted(found, key=lambda row_error: row_error.row))
     status = RunStatus.REFUSED if row_errors else RunStatus.COMPLETED
     summary = offline_summary(rows, row_errors, status, counters={"elapsed_s": time.monotonic() - started})
-    return CheckResult(info, rows.count, rows.accounts, row_errors, summary)
+    return CheckResult(info, rows.count, rows.accounts, row_errors, summary, sheet.first_column)
 
 
 def offline_summary(

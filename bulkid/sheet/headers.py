@@ -59,8 +59,10 @@ def _known_headers(resource: Resource) -> Mapping[str, str]:
     return {header_key(alias): name for name, aliases in resource.aliases.items() for alias in aliases}
 
 
-def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = None) -> tuple[str, ...]:
+def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = None, first: int = 0) -> tuple[str, ...]:
     """The field of each header, by ``column_map`` and ``ignore_columns``; ``""`` for a column that is not used.
+
+    ``first`` is the number of the first header's column in the sheet, for messages.
 
     Raises:
         SheetError: A header is close to a known one, two columns claim one field, ``column_map`` or
@@ -68,8 +70,8 @@ def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = No
     """
     options = options or SheetOptions()
     keys = [header_key(header) for header in headers]
-    mapped = _mapped(options.column_map, headers, keys)
-    ignored = _ignored(options.ignore_columns, headers, keys)
+    mapped = _mapped(options.column_map, headers, keys, first)
+    ignored = _ignored(options.ignore_columns, headers, keys, first)
     for index in sorted(mapped.keys() & ignored):
         raise SheetError(
             f"Column {column_label(headers, index)} is both mapped and ignored.",
@@ -80,8 +82,8 @@ def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = No
         mapped.get(index) or ("" if index in ignored else known.get(key, "")) for index, key in enumerate(keys)
     )
     _refuse_near_misses(headers, keys, fields, ignored)
-    _refuse_duplicates(headers, fields)
-    _require_account(headers, fields)
+    _refuse_duplicates(headers, fields, first)
+    _require_account(headers, fields, first)
     return fields
 
 
@@ -127,12 +129,17 @@ class ColumnUse:
 
 
 def column_uses(
-    headers: Sequence[str], fields: Sequence[str], options: SheetOptions | None = None
+    headers: Sequence[str], fields: Sequence[str], options: SheetOptions | None = None, first: int = 0
 ) -> tuple[ColumnUse, ...]:
-    """Say of each column which field it is read as, and how the field was found."""
+    """Say of each column which field it is read as, and how the field was found.
+
+    For ``first`` see :func:`fields_for_headers`.
+    """
     mapped = {header_key(column) for column in (options.column_map if options else ())}
     return tuple(
-        ColumnUse(column_label(headers, index, quoted=False), name, _match(header_key(header), name, mapped))
+        ColumnUse(
+            column_label(headers, index, quoted=False, first=first), name, _match(header_key(header), name, mapped)
+        )
         for index, (header, name) in enumerate(zip(headers, fields, strict=True))
     )
 
@@ -158,15 +165,17 @@ def known_headers(headers: Sequence[str], options: SheetOptions | None = None) -
     return sum(1 for header in headers if (key := header_key(header)) and (key in known or key in mapped))
 
 
-def unused_note(headers: Sequence[str], fields: Sequence[str], options: SheetOptions | None = None) -> str:
-    """Name the ignored columns; ``""`` when there are none.
+def unused_note(
+    headers: Sequence[str], fields: Sequence[str], options: SheetOptions | None = None, first: int = 0
+) -> str:
+    """Name the ignored columns; ``""`` when there are none. For ``first`` see :func:`fields_for_headers`.
 
     Those that ``ignore_columns`` names, and those that an export adds for people, are ignored on purpose and not named.
     """
     chosen = options.ignore_columns if options else ()
     given = {header_key(column) for column in (*chosen, *INFORMATION_COLUMNS)} - {""}
     names = [
-        column_label(headers, index)
+        column_label(headers, index, first=first)
         for index, name in enumerate(fields)
         if not name and header_key(headers[index]) not in given
     ]
@@ -177,13 +186,14 @@ def unused_note(headers: Sequence[str], fields: Sequence[str], options: SheetOpt
     return f"Ignored {'column' if len(names) == 1 else 'columns'}: {shown}{more}."
 
 
-def column_label(headers: Sequence[str], index: int, *, quoted: bool = True) -> str:
+def column_label(headers: Sequence[str], index: int, *, quoted: bool = True, first: int = 0) -> str:
     """Name a column on one line: its header (a long one cut), or the letter that a spreadsheet shows."""
     header = printable_line(trim(headers[index])) if index < len(headers) else ""
     if len(header) > _MAX_LABEL:
         header = f"{header[: _MAX_LABEL - 1]}…"
     if not header:
-        return f"column {column_letters(index)}" if quoted else column_letters(index)
+        letters = column_letters(first + index)
+        return f"column {letters}" if quoted else letters
     return f'"{header}"' if quoted else header
 
 
@@ -197,7 +207,7 @@ def column_letters(index: int) -> str:
     return letters
 
 
-def _mapped(column_map: Mapping[str, str], headers: Sequence[str], keys: Sequence[str]) -> dict[int, str]:
+def _mapped(column_map: Mapping[str, str], headers: Sequence[str], keys: Sequence[str], first: int) -> dict[int, str]:
     mapped: dict[int, str] = {}
     by_key = {**_known(), **{header_key(name): name for name in current().columns}}
     for column, target in column_map.items():
@@ -207,7 +217,7 @@ def _mapped(column_map: Mapping[str, str], headers: Sequence[str], keys: Sequenc
             raise SheetError(
                 f'{option}: there is no field "{target}".', hint=f"The fields are {', '.join(current().columns)}."
             )
-        for index in _columns_named(column, headers, keys, option):
+        for index in _columns_named(column, headers, keys, option, first):
             if mapped.get(index, name) != name:
                 raise SheetError(
                     f'--map gives the column "{column}" to both {mapped[index]} and {name}.',
@@ -217,25 +227,25 @@ def _mapped(column_map: Mapping[str, str], headers: Sequence[str], keys: Sequenc
     return mapped
 
 
-def _ignored(columns: Sequence[str], headers: Sequence[str], keys: Sequence[str]) -> set[int]:
+def _ignored(columns: Sequence[str], headers: Sequence[str], keys: Sequence[str], first: int) -> set[int]:
     # A misspelt name is refused, or the column would change accounts though the user believes that it is left alone.
-    named = (_columns_named(column, headers, keys, f'--ignore-column "{column}"') for column in columns)
+    named = (_columns_named(column, headers, keys, f'--ignore-column "{column}"', first) for column in columns)
     return set(chain.from_iterable(named))
 
 
-def _columns_named(column: str, headers: Sequence[str], keys: Sequence[str], option: str) -> list[int]:
+def _columns_named(column: str, headers: Sequence[str], keys: Sequence[str], option: str, first: int) -> list[int]:
     wanted = header_key(column)
     exact = [index for index, header in enumerate(headers) if wanted and trim(header) == trim(column)]
     found = exact or [index for index, key in enumerate(keys) if wanted and key == wanted]
     if not found:
         raise SheetError(
-            f'{option}: the sheet has no column "{column}".', hint=f"Its columns are {_list_columns(headers)}."
+            f'{option}: the sheet has no column "{column}".', hint=f"Its columns are {_list_columns(headers, first)}."
         )
     return found
 
 
-def _list_columns(headers: Sequence[str], limit: int = 30) -> str:
-    names = [column_label(headers, index) for index in range(min(len(headers), limit))]
+def _list_columns(headers: Sequence[str], first: int, limit: int = 30) -> str:
+    names = [column_label(headers, index, first=first) for index in range(min(len(headers), limit))]
     return ", ".join(names) + (", ..." if len(headers) > limit else "")
 
 
@@ -285,22 +295,24 @@ def _words(header: str) -> frozenset[str]:
     return frozenset(word.removesuffix("s") for word in re.split(r"[\s_\-]+", spaced.casefold()) if word)
 
 
-def _refuse_duplicates(headers: Sequence[str], fields: Sequence[str]) -> None:
+def _refuse_duplicates(headers: Sequence[str], fields: Sequence[str], first: int) -> None:
     for name in current().columns:
         columns = [index for index, taken in enumerate(fields) if taken == name]
         if len(columns) > 1:
-            labels = [f"{column_label(headers, index)} ({column_letters(index)})" for index in columns]
+            labels = [
+                f"{column_label(headers, index, first=first)} ({column_letters(first + index)})" for index in columns
+            ]
             raise SheetError(
                 f"{len(columns)} columns mean {name}: {', '.join(labels)}.",
                 hint="Keep one of them, or rename the others; --ignore-column leaves one out by its header.",
             )
 
 
-def _require_account(headers: Sequence[str], fields: Sequence[str]) -> None:
+def _require_account(headers: Sequence[str], fields: Sequence[str], first: int) -> None:
     resource = current()
     if resource.id_column in fields or "name" in fields:
         return
-    listed = _list_columns(headers) or "none"
+    listed = _list_columns(headers, first) or "none"
     hint = f'Add a column "{resource.id_column}" or "name", or say which column it is, e.g. --map "Column=name".'
     if not any(fields) and any(_GUID.fullmatch(trim(header)) or trim(header).isdecimal() for header in headers):
         hint = f"The first row looks like data: put a header row above it. {hint}"

@@ -23,7 +23,7 @@ from bulkid.sheet.workbook import WORKBOOK_KINDS, Table, open_worksheet
 _TYPICAL_RESPONSE_SIZE = 8 << 20  # bytes; rows that take more are sent in several answers
 
 
-_TABLE_FIELDS = ("notes", "name", "names", "guessed", "encoding", "delimiter")
+_TABLE_FIELDS = ("notes", "name", "names", "guessed", "encoding", "delimiter", "first_column")
 
 
 def main() -> None:

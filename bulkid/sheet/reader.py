@@ -53,6 +53,7 @@ class Sheet(AbstractContextManager["Sheet"]):
     token: CancelToken  # ends the reading, from any thread
     _raw: RawChunks
     _header_row: int
+    first_column: int = 0  # the number of the first header's column
     _resources: ExitStack = field(default_factory=ExitStack)
 
     def chunks(self, size: int = CHUNK_ROWS) -> Generator[list[SheetRow], None, None]:
@@ -97,6 +98,7 @@ class SheetPreview:
     encoding: str
     delimiter: str
     sample: tuple[tuple[str, ...], ...]  # the first rows below the header, as they came in
+    first_column: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,7 @@ class SheetFile:
         with closing(table.rows(_FIRST_RECORDS)) as chunks:
             below = islice(chain.from_iterable(chunks), header_row, header_row + _FIRST_RECORDS)
             rows = tuple(islice((tuple(cells) for cells in below if not blank(cells)), _SAMPLE_ROWS))
-        return SheetPreview(headers, table.names, table.name, table.encoding, table.delimiter, rows)
+        return SheetPreview(headers, table.names, table.name, table.encoding, table.delimiter, rows, table.first_column)
 
     def sheet(self) -> Sheet:
         """Find out what the columns mean.
@@ -134,7 +136,7 @@ class SheetFile:
         where = self.label if is_text else f'{self.label}, worksheet "{printable_line(table.name)}",'
         try:
             header_row, headers = _find_header(table.rows, where)
-            fields = fields_for_headers(headers, self._options)
+            fields = fields_for_headers(headers, self._options, table.first_column)
         except OSError as error:
             raise _unreadable(self.label, error) from None
         except SheetError as error:
@@ -142,7 +144,7 @@ class SheetFile:
                 raise
             # The likeliest mistake of all: the rows are on another worksheet than the first.
             raise SheetError(error.message, hint=f"{error.hint} {table.guessed}".strip()) from None
-        unused = unused_note(headers, fields, self._options)
+        unused = unused_note(headers, fields, self._options, table.first_column)
         info = SheetInfo(
             source=self.label,
             kind=self._kind,
@@ -154,7 +156,7 @@ class SheetFile:
             notes=(*table.notes, unused) if unused else table.notes,
         )
         table.prepare(CHUNK_ROWS)
-        return Sheet(info, self._token, table.rows, header_row)
+        return Sheet(info, self._token, table.rows, header_row, table.first_column)
 
 
 def open_sheet(

@@ -60,6 +60,7 @@ class Table:
     guessed: str = ""  # why this worksheet of several is read, as a sentence; "" when it was named, or is the only one
     encoding: str = ""  # the text's; "" for spreadsheets
     delimiter: str = ""  # one character; "" for spreadsheets
+    first_column: int = 0  # the number of the column in which the rows begin: the first one in use
     close: Callable[[], None] = lambda: None  # frees what is held
     prepare: Callable[[int], None] = lambda _size: None  # says that rows will be read, in chunks of so many
 
@@ -96,7 +97,8 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
 
     merged = "The worksheet has merged cells: only the first cell of each holds its value, the others count as blank."
     notes = tuple(filter(None, (guessed, merged if ranges or found.merged else "")))
-    return Table(rows, notes, name, tuple(book.sheet_names), guessed, close=book.close)
+    names = tuple(book.sheet_names)
+    return Table(rows, notes, name, names, guessed, first_column=_first_column(sheet, found.errors), close=book.close)
 
 
 def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> Callable[[str, int], ErrorScan]:
@@ -259,6 +261,12 @@ def _check_size(source: str, area: int = 0, characters: int = 0) -> None:
         )
 
 
+def _first_column(sheet: "CalamineSheet", errors: Mapping[int, Mapping[int, str]]) -> int:
+    """The number of the first column in use, from 0. calamine does not count error cells."""
+    start = sheet.start[1] if sheet.start else 0
+    return min([start, *(column for cells in errors.values() for column in cells)])
+
+
 def _rows(
     sheet: "CalamineSheet",
     source: str,
@@ -268,7 +276,7 @@ def _rows(
 ) -> Generator[list[tuple[str, ...]], None, None]:
     """Read rows from row 1 on, from the first column in use, with the error cells put back in their places."""
     start = sheet.start[1] if sheet.start else 0
-    first = min([start, *(column for cells in errors.values() for column in cells)])
+    first = _first_column(sheet, errors)
     margin = ("",) * (start - first)
     rows = sheet_errors(source, lambda: iter(sheet.iter_rows()))
     row = 0

@@ -19,7 +19,7 @@ from bulkid.model import MAX_NOTE, RunStatus, Status
 from bulkid.report.summary import status_label
 from bulkid.runs.connection_check import verdict
 from bulkid.runs.descriptions import OUTCOME_WORDS, destination_of
-from bulkid.sheet import EXTENSIONS, column_letters
+from bulkid.sheet import EXTENSIONS
 from bulkid.text import count_of, humanize_seconds
 from bulkid.web.auth.access import Principal, RefusedError, Role
 from bulkid.web.auth.sessions import Session
@@ -75,7 +75,6 @@ def set_up_templates(app: web.Application) -> None:
         "status_words": status_words,
         "number": lambda value: f"{value:,}",
         "seconds": humanize_seconds,
-        "letters": column_letters,
         "console_words": console_words,
         "day": day,
     }

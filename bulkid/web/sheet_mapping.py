@@ -27,6 +27,7 @@ class ColumnLine:
     """One column of a sheet as its page shows it."""
 
     index: int
+    letters: str  # of the column, as a spreadsheet shows them
     label: str
     field: str  # "" for one that is not used
     sample: tuple[str, ...]
@@ -54,30 +55,32 @@ def columns_of(upload_preview: UploadPreview, chosen: Sequence[str] | None = Non
     return [
         ColumnLine(
             index,
-            column_label(headers, index).strip('"'),
+            column_letters(seen.first_column + index),
+            column_label(headers, index, first=seen.first_column).strip('"'),
             field,
             tuple(row[index] for row in seen.sample if index < len(row) and row[index]),
             guess=bool(field and close_to[index]),
-            error=_error_of(headers, fields, index, counts[field]) if field else "",
+            error=_error_of(seen, fields, index, counts[field]) if field else "",
             hint=f"The header is close to “{close_to[index]}”: choose what it means." if close_to[index] else "",
         )
         for index, field in enumerate(fields)
     ]
 
 
-def _error_of(headers: Sequence[str], fields: Sequence[str], index: int, count: int) -> str:
+def _error_of(seen: SheetPreview, fields: Sequence[str], index: int, count: int) -> str:
     """Why the field of a column, which so many columns have, cannot be its own; empty where it can."""
-    if not headers[index].strip():
+    if not seen.headers[index].strip():
         return "The column has no header. Write one in the sheet, and upload it again."
-    return _duplicate(headers, fields, index) if count > 1 else ""
+    return _duplicate(seen, fields, index) if count > 1 else ""
 
 
-def _duplicate(headers: Sequence[str], fields: Sequence[str], index: int) -> str:
+def _duplicate(seen: SheetPreview, fields: Sequence[str], index: int) -> str:
     """The error of a column whose field another column has too."""
     other = next(each for each, field in enumerate(fields) if field == fields[index] and each != index)
-    if headers[other] == headers[index]:
-        return f"Column {column_letters(other)} has the same header. Rename one in the sheet, and upload it again."
-    return f"Column {column_letters(other)} is {current().titles[fields[index]]}, too. Choose one of them."
+    letters = column_letters(seen.first_column + other)
+    if seen.headers[other] == seen.headers[index]:
+        return f"Column {letters} has the same header. Rename one in the sheet, and upload it again."
+    return f"Column {letters} is {current().titles[fields[index]]}, too. Choose one of them."
 
 
 def mapping_errors(columns: Sequence[ColumnLine], seen: SheetPreview) -> list[str]:

@@ -17,7 +17,7 @@ from openpyxl.worksheet.cell_range import CellRange
 
 from bulkid.errors import SheetError
 from bulkid.sheet import archive_parts as archive_module
-from bulkid.sheet import open_sheet
+from bulkid.sheet import open_sheet, open_sheet_file
 from bulkid.sheet import workbook as workbook_module
 from bulkid.sheet.archive_parts import ScanError
 from bulkid.sheet.error_scan import column_index, scan_xlsx
@@ -86,6 +86,16 @@ def test_errors_stand_where_they_are_when_rows_and_columns_before_them_are_blank
         (6, ("r", "#N/A"), 1),
         (7, ("s", "x"), 0),
     ]
+
+
+def test_messages_name_columns_as_the_spreadsheet_does_where_the_table_begins_further_right() -> None:
+    assert '"name" (C), "robot" (E)' in refused(written([None, None, "name", "x", "robot"], start=3))
+    assert 'are: "x", column D, "y"' in refused(written([None, None, "x", None, "y"]))
+    content = written([None, None, "name", None, "groups"], [None, Error("#N/A"), "r", "y", "z"])
+    sheet, _ = read(content, "s.xlsx")
+    assert (sheet.first_column, sheet.info.notes) == (1, ("Ignored columns: column B, column D.",))
+    with open_sheet_file(io.BytesIO(content), name="s.xlsx") as file:  # in a process of its own
+        assert file.sheet_preview().first_column == 1
 
 
 def test_a_formula_that_was_never_calculated_is_not_taken_for_a_blank_cell() -> None:
