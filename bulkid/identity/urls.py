@@ -120,6 +120,8 @@ def _parse(text: str) -> URL:
             "The address holds a user name or password (the part before @).",
             hint="Leave it out of BULKID_URL: credentials go into BULKID_CLIENT_ID and BULKID_CLIENT_SECRET.",
         )
+    if re.match(r"(?i)https?:/", rest):
+        raise UsageError(f"{text!r} is not an address of a web server: two slashes follow https:.", hint=_EXAMPLES)
     if scheme_match is None:
         # Without a scheme: the secure one, but servers on this machine itself nearly always speak plain HTTP.
         scheme = "http" if is_loopback(_host_of(authority)) else "https"

@@ -108,6 +108,7 @@ def test_credentials_in_an_address_are_refused_and_not_echoed(address: str) -> N
         "",
         "   ",
         "ftp://o.example.com",
+        "https:/cloud.uipath.com/acme",
         "https://",
         "https://:8080",
         "https://o.example.com:99999",
