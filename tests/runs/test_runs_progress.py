@@ -95,3 +95,14 @@ async def test_the_quota_that_is_shown_is_that_of_the_method_that_is_sent() -> N
         progress.engine.quota.left("DELETE"),
         0,
     )
+
+
+async def test_the_time_left_is_not_less_than_the_wait_that_the_server_asks_for() -> None:
+    progress = await progress_of({"POST": 0, "PUT": 20, "DELETE": 0}, 10)
+    before = progress.snapshot()
+    assert before.eta_s is not None
+    assert before.eta_s < 40.0
+    progress.engine.pacing.response_received("PUT", OK._replace(allowance=Allowance(0, 40.0)))
+    waiting = progress.snapshot()
+    assert waiting.pace_opens_in is not None
+    assert waiting.eta_s == waiting.pace_opens_in >= 40.0

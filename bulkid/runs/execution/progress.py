@@ -89,6 +89,10 @@ class Progress:
         method = next((method for method in METHODS if remaining[method]), "PUT")
         left = engine.quota.left(method)
         seconds_until_free = engine.quota.seconds_until_free(method) if left == 0 else None
+        retry_in, pace_opens_in = engine.breaker.seconds_until_free(), engine.pacing.seconds_until_free(method)
+        eta_s = self._eta(per_second, remaining, method)
+        if eta_s:  # nothing leaves before
+            eta_s = max(eta_s, retry_in or 0.0, pace_opens_in or 0.0)
         return Snapshot(
             done=self.done + before,
             total=self.total + before,
@@ -97,10 +101,10 @@ class Progress:
             per_second=per_second,
             quota_left=left,
             quota_opens_in=seconds_until_free,
-            server_retry_in=engine.breaker.seconds_until_free(),
+            server_retry_in=retry_in,
             server_away=engine.breaker.server_away,
-            eta_s=self._eta(per_second, remaining, method),
-            pace_opens_in=engine.pacing.seconds_until_free(method),
+            eta_s=eta_s,
+            pace_opens_in=pace_opens_in,
         )
 
     def _remaining(self) -> dict[str, int]:
