@@ -73,6 +73,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "console.run_warning": "warning",
     "console.task_broke": "warning",
     "console.no_door": "warning",
+    "console.session_not_noted": "warning",
     "console.session_unknown": "warning",
     "console.tidied": "info",
     "console.tidy_failed": "warning",

@@ -11,7 +11,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.errors import StateError
-from bulkid.journal.console_store import ConsoleStore
+from bulkid.journal.console_store import ConsoleStore, SessionStore
 from bulkid.web.auth import sessions, users
 from bulkid.web.auth.sessions import SESSION_S
 from bulkid.web.auth.users import IDLE_S
@@ -189,6 +189,17 @@ async def test_what_a_page_requests_without_its_user_keeps_no_session_alive(
         assert (await olaf.get(path.format(run=run))).status == 200
         clock.at += 1.0
         assert (await olaf.get("/runs")).status == 401
+
+
+async def test_a_page_is_shown_where_the_time_of_its_request_cannot_be_written(
+    console: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StateError("The disk is full.")
+
+    monkeypatch.setattr(sessions, "LAST_SEEN_INTERVAL_S", -1.0)
+    monkeypatch.setattr(SessionStore, "touch", full)
+    assert (await console.browser.get("/runs")).status == 200
 
 
 async def test_two_consoles_on_one_database_know_and_end_the_same_sessions(tmp_path: Path) -> None:

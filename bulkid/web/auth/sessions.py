@@ -9,7 +9,9 @@ import anyio
 from aiohttp import web
 
 from bulkid.clock import Clock
+from bulkid.errors import StateError
 from bulkid.journal.console_store import SessionRecord, SessionStore
+from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.auth.users import token_hash
 
@@ -74,10 +76,13 @@ class Sessions:
         return Session(record, hmac.digest(session_id.encode(), b"csrf", "sha256").hex())
 
     async def touch(self, session: Session) -> None:
-        """Note a request, at most once a minute."""
+        """Note a request, at most once a minute; a page is shown also where that cannot be written."""
         now = self._clock.now()
         if now - session.record.seen_at > LAST_SEEN_INTERVAL_S:
-            await in_thread(self._store.touch, session.record.session_hash, now)
+            try:
+                await in_thread(self._store.touch, session.record.session_hash, now)
+            except StateError as error:  # the session ends the sooner for it
+                log.warning("console.session_not_noted", error=error.message)
 
     async def end(self, session: Session, response: web.Response) -> None:
         """End a session, and take its cookie from the browser."""
