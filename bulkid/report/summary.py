@@ -54,7 +54,9 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
     left = int(run.counters.get("left_accounts") or 0)
     steps = []
     if summary.get(Status.PENDING, 0) > (int(run.counters.get("left_rows") or 0) if left else 0):
-        steps.append(how_to_resume(run))
+        resume = how_to_resume(run)
+        is_running = run.status is RunStatus.RUNNING  # also the status of a run whose process was killed
+        steps.append(f"Wait until it has ended. Only if its process was killed: {resume}" if is_running else resume)
     elif left:
         steps.append(trial_outcome(run, left))
     if (summary.get(Status.FAILED) or summary.get(Status.INVALID)) and run.command == "undo":

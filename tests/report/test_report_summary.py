@@ -59,6 +59,11 @@ def test_a_trial_leads_to_what_it_left_unless_it_was_stopped() -> None:
     assert next_steps(trial, {"pending": 151}) == [COMMAND]
 
 
+def test_a_run_that_is_still_under_way_is_not_to_be_resumed() -> None:
+    (step,) = next_steps(replace(RUN, status=RunStatus.RUNNING), {"pending": 3})
+    assert step == f"Wait until it has ended. Only if its process was killed: {COMMAND}"
+
+
 @pytest.mark.parametrize("status", [Status.FAILED, Status.INVALID])
 def test_what_an_undo_has_left_is_undone_by_another_undo_and_not_by_a_sheet(status: Status) -> None:
     undo = replace(RUN, command="undo", status=RunStatus.COMPLETED_WITH_FAILURES, options={"undo": "20260130-1-ab"})
