@@ -724,6 +724,20 @@ def test_a_file_that_was_tried_in_the_sandbox_is_run_on_the_server(is_interrupte
     assert inbox.places() == {"archive": ["a.csv"] if is_interrupted else ["a-2.csv", "a.csv"]}
 
 
+def test_a_file_whose_error_shows_only_far_down_fails_and_holds_up_no_other(inbox: Inbox) -> None:
+    rows = "".join(f"robot-{number:05d},A {number}\n" for number in range(1, 60_000))
+    drop(inbox.folder, "a.csv", f'name,display_name\n{rows}robot-1,"open\n', age_s=50)
+    inbox.sheet("b.csv", "B")
+
+    async def work(server: Sandbox) -> None:
+        assert (await inbox.work(server)).exit_code == 2
+
+    served(work)
+    assert inbox.places() == {"failed": ["a.csv"], "archive": ["b.csv"]}
+    (beside,) = (path for path in (inbox.folder / "failed").iterdir() if not path.name.endswith("a.csv"))
+    assert "row 60001 opens a double quote" in beside.read_text(encoding="utf-8")
+
+
 # --- killed between any two steps
 
 

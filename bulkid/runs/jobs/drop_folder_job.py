@@ -287,12 +287,15 @@ class _FolderJob:
 
     async def _put_by_result(self, file: ClaimedFile, result: RunResult) -> bool:
         """Put a file where its run's end says; False when it stays, so that the next start resumes its run."""
-        if result.exit_code == EXIT_USAGE and not (result.summary["invalid"] or result.run.organization_id):
+        of_the_sheet = isinstance(result.error, SheetError) or result.summary["invalid"] or result.run.organization_id
+        if result.exit_code == EXIT_USAGE and not of_the_sheet:
             return False  # the run did not read the sheet: a setting is wrong
         if is_unfinished(result):
             return False
         if result.exit_code == EXIT_USAGE:
-            await self._close(file, FAILED, str(result.error or ""), result.report)
+            # The report of a sheet that cannot be read to its end lacks rows, and so does its retry.csv.
+            report = None if isinstance(result.error, SheetError) else result.report
+            await self._close(file, FAILED, str(result.error or ""), report)
         else:
             await self._close(file, ARCHIVE, report=result.report)
         return True
@@ -315,13 +318,13 @@ class _FolderJob:
         await self._move_to_target(file, target)
 
     def _report_again(self, file: ClaimedFile, message: str) -> ReportFiles | None:
-        """Write the report of a run that another attempt, or another host, has ended; None where it has read nothing.
+        """Write the report of a run that another attempt or host has ended; None where it has not read all rows.
 
         Raises:
             ReportError: It cannot be written.
         """
         record = self.journal.get_run(file.run_id)
-        if record is None or (message and not any(self.journal.counts(file.run_id).values())):
+        if record is None or (message and record.phase == "reading"):
             return None
         folder = Path(record.report_dir)
         return write(self.journal, record, folder, (), summarise(self.journal, record, folder))
