@@ -119,6 +119,16 @@ def test_a_trial_whose_rest_is_resumed_without_credentials_stays_as_it_was(tmp_p
         assert summary_of(bulkid("resume", trial["run_id"], "--yes", "--json"))["updated"] == 5
 
 
+def test_a_trial_whose_rest_is_resumed_while_the_server_is_away_stays_as_it_was(tmp_path: Path) -> None:
+    renames(tmp_path, 5)
+    with hosted(accounts=20) as host:
+        bulkid = connected_to(tmp_path, host.url)
+        trial = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--first", "2"))
+    failed = bulkid("resume", trial["run_id"], "--yes", "--json")
+    assert (failed.returncode, summary_of(failed)["status"]) == (3, "completed")
+    assert_clear(bulkid("resume", "--yes"), 2, "There is nothing to resume", f"bulkid resume {trial['run_id']}")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_message_on_a_narrow_terminal_breaks_between_words(tmp_path: Path) -> None:
     bulkid = Bulkid(tmp_path, {"BULKID_URL": "https://cloud.uipath.com/acme", "COLUMNS": "60"})

@@ -10,6 +10,7 @@ from typing import Any, Final
 from bulkid.errors import (
     EXIT_INTERRUPTED,
     EXIT_LOCKED,
+    EXIT_MAX_FAILURES,
     EXIT_OK,
     EXIT_ROWS_FAILED,
     EXIT_USAGE,
@@ -46,18 +47,24 @@ def final_status(
         counts: Its rows by status.
         error: The error that ended it early, if any.
         left: Pending rows that it leaves for later as a trial.
-        planned: Whether its plan was confirmed before: an attempt to resume it that is refused leaves it as it was.
+        planned: Whether its plan was confirmed before: an attempt to resume it that is refused leaves it as it was, and
+            so does one that fails before the rest of a trial is confirmed.
     """
     status, exit_code = _status_of_rows(counts, left)
     if error is None:
         return status, exit_code
-    if planned and _is_refusal(error):
+    if planned and (_is_refusal(error) or _is_rest_untouched(counts, error, left)):
         return status, error.exit_code
     return _STATUS_OF_ERROR.get(error.exit_code, RunStatus.STOPPED), error.exit_code
 
 
 def _is_refusal(error: BulkidError) -> bool:
     return _STATUS_OF_ERROR.get(error.exit_code) is RunStatus.REFUSED
+
+
+def _is_rest_untouched(counts: Mapping[Status, int], error: BulkidError, left: int) -> bool:
+    """Whether a trial is over, and an attempt to resume its rest failed before a user confirmed that."""
+    return 0 < counts.get(Status.PENDING, 0) <= left and error.exit_code != EXIT_MAX_FAILURES
 
 
 def _status_of_rows(counts: Mapping[Status, int], left: int) -> tuple[RunStatus, int]:
