@@ -322,11 +322,11 @@ class ApplicationTokens(TokenSource):
         }
         hint = hints.get(reply.error_code) or self._hint(reply.error_code)
         said = reply.error_code if reply.error in {"", reply.error_code} else f"{reply.error_code}, {reply.error}"
-        what = "credentials"
+        refusal = "The token endpoint refuses the credentials"
         if reply.error_code not in _OAUTH_ERRORS:  # the answer is not about the login: the host may want another path
-            what = "request"
+            refusal = "The token endpoint refuses the request"
             hint = f"Check BULKID_URL: newer servers want the organisation in it (https://HOST/ORGANISATION). {hint}"
-        self._give_up(f"The token endpoint refuses the {what} ({reply.status}: {said}).", hint)
+        self._give_up(f"{refusal} ({reply.status}: {said}).", hint)
 
     def _give_up(self, message: str, hint: str) -> NoReturn:
         """Remember the refusal, so that no other request is sent, and raise it."""
