@@ -34,8 +34,8 @@ def slowly(host: Hosted, *, delayed: bool) -> None:
 
 
 def settle(host: Hosted) -> None:
-    """Let the server finish what a killed client had sent."""
+    """Let the server finish what a killed client had sent: a request may be on its way for the whole latency."""
     before = -1
     while (now := len(host.sandbox.log)) != before:
         before = now
-        time.sleep(0.1)
+        time.sleep(0.1 + 2 * host.sandbox.options.latency_s)
