@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from bulkid import runs
+from bulkid.errors import BulkidError, ConnectionFailedError, InterruptedRunError, TooManyFailuresError, UsageError
 from bulkid.model import RunStatus, Status
 from bulkid.runs.execution.finish import final_status
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
@@ -120,3 +121,31 @@ def test_a_run_is_complete_only_where_no_row_is_pending_but_those_that_a_trial_l
     assert final_status(counts, None, left) == ended
     if ended[1]:
         assert final_status({**counts, Status.FAILED: 1}, None, left) == ended
+
+
+@pytest.mark.parametrize(
+    ("error", "pending", "left", "status"),
+    [
+        (
+            UsageError("No."),
+            3,
+            3,
+            RunStatus.COMPLETED,
+        ),  # only the rest of a trial is pending, which no user has confirmed
+        (ConnectionFailedError("No."), 3, 3, RunStatus.COMPLETED),
+        (InterruptedRunError("No."), 3, 3, RunStatus.COMPLETED),
+        (TooManyFailuresError("No."), 3, 3, RunStatus.STOPPED),
+        (UsageError("No."), 3, 2, RunStatus.INTERRUPTED),
+        (ConnectionFailedError("No."), 3, 2, RunStatus.STOPPED),
+        (ConnectionFailedError("No."), 0, 0, RunStatus.STOPPED),
+    ],
+)
+def test_an_attempt_to_resume_that_fails_before_anything_is_sent_leaves_the_status(
+    error: BulkidError, pending: int, left: int, status: RunStatus
+) -> None:
+    counts = {Status.UPDATED: 7, Status.PENDING: pending}
+    assert final_status(counts, error, left, planned=True) == (status, error.exit_code)
+    unplanned = RunStatus.REFUSED if isinstance(error, UsageError) else RunStatus.STOPPED
+    if isinstance(error, InterruptedRunError):
+        unplanned = RunStatus.INTERRUPTED
+    assert final_status(counts, error, left) == (unplanned, error.exit_code)
