@@ -58,6 +58,20 @@ all("form[data-confirm]", (form) => {
   });
 });
 
+// A button shows the password of its field; the field is hidden again before the form is sent.
+all("[data-show-password]", (button) => {
+  const field = button.parentElement.querySelector("input");
+
+  function show(shown) {
+    field.type = shown ? "text" : "password";
+    button.setAttribute("aria-pressed", String(shown));
+  }
+
+  button.hidden = false;
+  button.addEventListener("click", () => show(field.type === "password"));
+  button.form.addEventListener("submit", () => show(false));
+});
+
 // Uploading: drag and drop, and a message before a file is sent that is too large.
 all("form[data-drop]", (form) => {
   const input = form.querySelector("input[type=file]");
