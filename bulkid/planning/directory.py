@@ -118,6 +118,17 @@ class Directory:
         found = self.accounts_named(name)
         return found[0] if len(found) == 1 else None
 
+    def find_named(self, name: str) -> Account | Absent | Unknown:
+        """Find the account of a name, and tell a name that no account has from one of which that is not known."""
+        found = self.accounts_named(name)
+        if len(found) == 1:
+            return found[0]
+        if found:
+            return Unknown("several accounts have its name, apart from case")
+        if self._accounts is None:
+            return Unknown("the accounts were not read")
+        return Unknown(self.uncertain.rstrip(".")) if self.uncertain else Absent()
+
     def accounts_named(self, name: str) -> tuple[Account, ...]:
         """Find the account of exactly this name, else all whose name differs from it by case alone."""
         if self._accounts is None:

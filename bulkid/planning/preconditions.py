@@ -240,7 +240,7 @@ class _Resolver:
             state = self._find_deleted(precondition, precondition.before)
             if not isinstance(state, Absent):
                 return state
-        found = self._named(desired.name)
+        found = self._directory.find_named(desired.name)
         if isinstance(found, Unknown):
             return _unknown(desired, found)
         if refused := self._group_refusal(precondition):
@@ -265,7 +265,9 @@ class _Resolver:
 
     def _deletion(self, precondition: Precondition) -> DesiredState | _Refusal:
         desired = precondition.desired
-        found = self._directory.find(desired.account_id) if desired.account_id else self._named(desired.name)
+        found = (
+            self._directory.find(desired.account_id) if desired.account_id else self._directory.find_named(desired.name)
+        )
         if isinstance(found, Unknown):
             return _unknown(desired, found)
         if isinstance(found, Absent):
@@ -282,15 +284,6 @@ class _Resolver:
     def _changed_since(self, conflict: str) -> _Refusal:
         message = f"The account is not {self._rules.expected_state}: {conflict}. It is left alone."
         return CHANGED_SINCE, message
-
-    def _named(self, name: str) -> Account | Absent | Unknown:
-        """Find the account that has a name, apart from case."""
-        if self._directory.uncertain:
-            return Unknown(self._directory.uncertain.rstrip("."))
-        found = self._directory.accounts_named(name)
-        if len(found) > 1:
-            return Unknown(f"several {current().plural} have its name, apart from case")
-        return found[0] if found else Absent()
 
     # --- groups
 

@@ -5,7 +5,7 @@ its own: a resume has it confirmed, and checks its change limit. Resuming an int
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -125,16 +125,16 @@ class SendPlan(NamedTuple):
     def with_groups(self, replaced: Mapping[str, Group]) -> "SendPlan":
         """Return the plan with other groups in place of some new ones, given by their folded ids."""
 
-        def of(change: Change) -> Change:
+        def with_their_ids(change: Change) -> Change:
             if needs_any(change, replaced) is None:
                 return change
             return change._replace(add=tuple([_id_in_place(group_id, replaced) for group_id in change.add]))
 
         return self._replace(
             directory=self.directory.with_groups(tuple(replaced.values())),
-            by_account=[(number, of(change)) for number, change in self.by_account],
-            by_group={number: of(change) for number, change in self.by_group.items()},
-            creations=tuple([(number, of(change)) for number, change in self.creations]),
+            by_account=[(number, with_their_ids(change)) for number, change in self.by_account],
+            by_group={number: with_their_ids(change) for number, change in self.by_group.items()},
+            creations=tuple([(number, with_their_ids(change)) for number, change in self.creations]),
         )
 
 
@@ -244,53 +244,87 @@ def compare(items: Iterable[RunItem], directory: Directory, now: float, *, with_
     With preconditions, an account that is neither as it was when planned nor correct has failed. ``now`` is in
     seconds since the epoch.
     """
-    settled: list[tuple[int, Outcome]] = []
-    changes: list[tuple[int, Change]] = []
-    unknown: dict[int, str] = {}
-    existing: list[RunItem] = []
-    blind = directory.accounts is None
-
-    def fail(item: RunItem, code: str, error: str) -> None:
-        settled.append((item.number, Outcome(Status.FAILED, error_code=code, error=error, finished_at=now)))
-
+    comparer = _Comparer(directory, now, with_preconditions)
     for item in items:
+        comparer.compare(item)
+    return comparer.result
+
+
+@dataclass(frozen=True, slots=True)
+class _Comparer:
+    """Compares run items with the directory, one by one. See :func:`compare`."""
+
+    directory: Directory
+    now: float  # seconds since the epoch
+    with_preconditions: bool
+    result: Comparison = field(default_factory=lambda: Comparison([], [], {}, []))
+
+    def compare(self, item: RunItem) -> None:
+        """Decide what becomes of a run item, and add it to the result."""
         action = item.desired.action
-        found = directory.find(item.desired.account_id) if action is not Action.CREATE else _named(item, directory)
-        if isinstance(found, Unknown) and not (blind and action is Action.UPDATE):
-            unknown[item.number] = found.reason
-            continue
-        account = found if isinstance(found, Account) else None
-        if isinstance(found, Absent) and action is Action.DELETE:
-            settled.append((item.number, settled_by_reading(item, Status.DELETED, now)))
-            continue
-        if isinstance(found, Absent) and action is Action.UPDATE:
-            fail(item, "account_gone", "The account does not exist any more.")
-            continue
-        desired = without_exact_list(item, directory) if with_preconditions else item.desired
-        if with_preconditions and (conflict := item_conflict(item._replace(desired=desired), account, directory)):
-            fail(item, CHANGED_SINCE, left_alone(conflict))
-            continue
-        if action is Action.DELETE and account is not None and (conflict := name_conflict(desired.name, account)):
-            fail(item, CHANGED_SINCE, left_alone(conflict))
-            continue
-        change = diff(desired, account, directory)
-        # Not one that an earlier attempt has found, and was to update.
-        new = action is Action.CREATE and not item.desired.account_id and item.before is None
-        if not change.empty:
-            changes.append((item.number, change))
-            if action is Action.CREATE and account is not None:
-                settled.append((item.number, Outcome(Status.PENDING, account_id=account.id)))
-            before = account if new else None if with_preconditions else _other_state_before(item, account)
-            if before is not None:
-                planned = describe(diff(desired, before, directory), directory)
-                existing.append(item._replace(before=before, changes=planned))
-        elif new:
-            settled.append(
-                (item.number, settled_by_reading(item, Status.CREATED, now)._replace(account_id=change.account_id))
-            )
+        if action is Action.CREATE:
+            found = self.directory.find_named(item.desired.name)
         else:
-            settled.append((item.number, settled_by_reading(item, Status.UPDATED, now)))
-    return Comparison(settled, changes, unknown, existing)
+            found = self.directory.find(item.desired.account_id)
+        is_blind_update = self.directory.accounts is None and action is Action.UPDATE
+        if isinstance(found, Unknown) and not is_blind_update:
+            self.result.unknown[item.number] = found.reason
+        elif isinstance(found, Absent) and action is Action.DELETE:
+            self._settle(item, settled_by_reading(item, Status.DELETED, self.now))
+        elif isinstance(found, Absent) and action is Action.UPDATE:
+            self._fail(item, "account_gone", "The account does not exist any more.")
+        else:
+            self._compare_state(item, found if isinstance(found, Account) else None)
+
+    def _compare_state(self, item: RunItem, account: Account | None) -> None:
+        """Compare a run item with its account; None: an account to create does not exist, or the run is blind."""
+        desired = without_exact_list(item, self.directory) if self.with_preconditions else item.desired
+        if conflict := self._conflict(item, desired, account):
+            self._fail(item, CHANGED_SINCE, left_alone(conflict))
+            return
+        change = diff(desired, account, self.directory)
+        if not change.empty:
+            self._send(item, desired, account, change)
+        elif _is_new(item):
+            outcome = settled_by_reading(item, Status.CREATED, self.now)
+            self._settle(item, outcome._replace(account_id=change.account_id))
+        else:
+            self._settle(item, settled_by_reading(item, Status.UPDATED, self.now))
+
+    def _conflict(self, item: RunItem, desired: DesiredState, account: Account | None) -> str:
+        """Describe why the account must be left alone; "" if it need not be."""
+        if self.with_preconditions and (
+            conflict := item_conflict(item._replace(desired=desired), account, self.directory)
+        ):
+            return conflict
+        is_deletion = item.desired.action is Action.DELETE
+        return name_conflict(desired.name, account) if is_deletion and account is not None else ""
+
+    def _send(self, item: RunItem, desired: DesiredState, account: Account | None, change: Change) -> None:
+        """Add the change of an account that differs; with the state before if that is another than planned."""
+        self.result.changes.append((item.number, change))
+        if item.desired.action is Action.CREATE and account is not None:
+            self._settle(item, Outcome(Status.PENDING, account_id=account.id))
+        if _is_new(item):
+            before = account
+        elif self.with_preconditions:
+            before = None
+        else:
+            before = _other_state_before(item, account)
+        if before is not None:
+            changes = describe(diff(desired, before, self.directory), self.directory)
+            self.result.existing.append(item._replace(before=before, changes=changes))
+
+    def _fail(self, item: RunItem, code: str, error: str) -> None:
+        self._settle(item, Outcome(Status.FAILED, error_code=code, error=error, finished_at=self.now))
+
+    def _settle(self, item: RunItem, outcome: Outcome) -> None:
+        self.result.settled.append((item.number, outcome))
+
+
+def _is_new(item: RunItem) -> bool:
+    """Whether an item creates an account; not where an earlier attempt found the account, and was to update it."""
+    return item.desired.action is Action.CREATE and not item.desired.account_id and item.before is None
 
 
 def _other_state_before(item: RunItem, present: Account | None) -> Account | None:
@@ -330,18 +364,6 @@ def _groups_before(desired: DesiredState, before: Sequence[str], present: Sequen
 
 def _folded(group_ids: Sequence[str]) -> frozenset[str]:
     return frozenset(map(fold, group_ids))
-
-
-def _named(item: RunItem, directory: Directory) -> Account | Absent | Unknown:
-    """Find the account that has the name of an account to create."""
-    found = directory.accounts_named(item.desired.name)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        return Unknown("several accounts have its name, apart from case")
-    if directory.accounts is None:
-        return Unknown("the accounts were not read")
-    return Unknown(directory.uncertain.rstrip(".")) if directory.uncertain else Absent()
 
 
 def settled_by_reading(item: RunItem, status: Status, now: float) -> Outcome:
