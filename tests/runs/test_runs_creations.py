@@ -395,7 +395,7 @@ class Late(LifeServer):
 def test_a_server_that_lists_new_accounts_a_moment_late_is_asked_again(
     fault: str, lists: int, posts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(creation_sender, "_SETTLING_S", 2.125)  # as long as no other wait
+    monkeypatch.setattr(creation_sender, "SETTLING_S", 2.125)  # as long as no other wait
     server = Late(groups=dict(GROUPS), shows_groups=False, fault=once(fault))
     server.lists = lists
     run_id = journal_run(tmp_path, creations(["a"]))

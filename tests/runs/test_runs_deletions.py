@@ -183,7 +183,7 @@ def test_an_account_that_still_exists_after_a_204_has_failed(tmp_path: Path) -> 
 def test_a_server_that_shows_deleted_accounts_a_moment_longer_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deletion_sender, "_SETTLING_S", 2.125)  # as long as no other wait
+    monkeypatch.setattr(deletion_sender, "SETTLING_S", 2.125)  # as long as no other wait
     server, states = populated(3)
     lying = Lying(server.accounts)
     lying.late = 2

@@ -293,7 +293,7 @@ class Late(LifeServer):
 def test_a_server_that_lists_a_new_group_a_moment_late_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(new_group_sender, "_SETTLING_S", 2.125)  # as long as no other wait
+    monkeypatch.setattr(new_group_sender, "SETTLING_S", 2.125)  # as long as no other wait
     server, states = joining(3)
     late = Late(server.accounts, server.groups, fault=once("lost after"))
     run_id = journal_run(tmp_path, states, NEW)

@@ -74,7 +74,7 @@ class LateMembers(LifeServer):
 def test_a_server_that_shows_new_members_a_moment_late_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_sender, "_SETTLING_S", 2.125)  # as long as no other wait
+    monkeypatch.setattr(group_sender, "SETTLING_S", 2.125)  # as long as no other wait
     server = LateMembers(groups={"g-1": "Finance"})
     run_id = journal_run(
         tmp_path, [wanted(name, account_id=server.add(name), add=("g-1",)) for name in ids(20)], via="groups"

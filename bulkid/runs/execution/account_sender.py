@@ -38,6 +38,12 @@ _TASKS_AT_ONCE = 64
 """Tasks of a chunk that are made before responses get their turn, which takes 0.3 ms. A whole chunk takes 4 ms: that is
 longer than 16 requests in flight keep a server busy which takes 0.2 ms for each."""
 
+SETTLING_S = 2.0
+"""Seconds until a second reading of what a server does not show, but should: it may have responded from a cache."""
+
+CLEAR_REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
+"""Replies that refuse one request for good, because of what it asks for."""
+
 
 @dataclass(frozen=True, slots=True)
 class UnconfirmedAccount:
@@ -107,6 +113,15 @@ class AccountSender:
         """What a 403 on a request for one account can mean."""
         granted = self.connection.known.write_accounts is True
         return OnForbidden.SCOPE_GRANTED if granted else OnForbidden.SCOPE_MAY_BE_MISSING
+
+    @property
+    def on_group_forbidden(self) -> OnForbidden:
+        """What a 403 on a group request can mean.
+
+        With the scope it is about this group or a member, which is sent by account: the run goes on.
+        """
+        granted = self.connection.known.write_groups is True
+        return OnForbidden.ABOUT_THE_REQUEST if granted else OnForbidden.SCOPE_MAY_BE_MISSING
 
     async def send(self, changes: Sequence[tuple[int, Change]]) -> None:
         """Send one PUT per account.

@@ -23,19 +23,16 @@ from bulkid.engine.sender import Settled, Task
 from bulkid.identity.endpoints import UnexpectedResponseError, create_account, parse_account
 from bulkid.logs import log
 from bulkid.model import Account, Change, Outcome, ReplyKind, Request, RunItem, Status, Via
-from bulkid.planning.directory import Directory
+from bulkid.planning.directory import Directory, Unknown
 from bulkid.planning.plan import confirms, describe, diff
 from bulkid.planning.preconditions import CHANGED_SINCE, item_conflict, left_alone
 from bulkid.runs.concurrency import in_thread, until_stopped
-from bulkid.runs.execution.account_sender import AccountSender, failed_outcome
+from bulkid.runs.execution.account_sender import SETTLING_S, AccountSender, failed_outcome
 from bulkid.runs.execution.directory_reader import find_accounts_named
 from bulkid.text import fold
 
-_SETTLING_S = 2.0
-"""Seconds after which names are looked up once more that no account has, although a POST seems to have created them."""
 
-
-class _Doubtful(NamedTuple):
+class _Unconfirmed(NamedTuple):
     """A creation whose response does not show the account as wanted."""
 
     number: int
@@ -60,7 +57,7 @@ class CreationSender:
     max_posts: int  # POSTs of one account that may get no clear response
     sent_before: Collection[int] = ()  # run items whose POST an earlier attempt may have sent
     only_new: bool = False  # whether an account that some other client has created stays as it is
-    _doubtful: list[_Doubtful] = field(default_factory=list)
+    _unconfirmed: list[_Unconfirmed] = field(default_factory=list)
     _under_way: set[int] = field(default_factory=set)  # a POST may have left, and has not been settled
     _unclear_posts: Counter[int] = field(default_factory=Counter)  # by run item
     _accepted: set[int] = field(default_factory=set)  # the server has answered a POST that the account is created
@@ -69,8 +66,8 @@ class CreationSender:
     async def send(self, creations: Sequence[tuple[int, Change]]) -> list[tuple[int, Change]]:
         """Send one POST per account, and settle each account that is as wanted.
 
-        When too many accounts would have failed if the doubtful ones had failed, sending pauses until their names have
-        been looked up. After a stop is requested no name is looked up.
+        When too many accounts would have failed if the unconfirmed ones had failed, sending pauses until their names
+        have been looked up. After a stop is requested no name is looked up.
 
         Returns:
             The changes of the accounts that exist and differ: they must be sent by PUT.
@@ -86,7 +83,7 @@ class CreationSender:
                 break
             for number, change in left:
                 if number in self._under_way:
-                    self._note_doubtful(_Doubtful(number, change, None))
+                    self._note_unconfirmed(_Unconfirmed(number, change, None))
             creations = [each for each in left if each[0] not in self._under_way]
             self._under_way.clear()
             async with until_stopped(sender.stop):
@@ -123,13 +120,13 @@ class CreationSender:
                     self._accepted.discard(number)
                     self.sender.record(number, self._outcome(Status.CREATED, number, settled, account))
                     return
-        self._note_doubtful(_Doubtful(number, change, settled))
+        self._note_unconfirmed(_Unconfirmed(number, change, settled))
 
-    def _note_doubtful(self, doubtful: _Doubtful) -> None:
+    def _note_unconfirmed(self, unconfirmed: _Unconfirmed) -> None:
         self.sender.progress.unverified += 1
-        self._unclear_posts[doubtful.number] += doubtful.unclear
-        self._doubtful.append(doubtful)
-        if self.sender.too_many_with(len(self._doubtful)):
+        self._unclear_posts[unconfirmed.number] += unconfirmed.unclear
+        self._unconfirmed.append(unconfirmed)
+        if self.sender.too_many_with(len(self._unconfirmed)):
             self.sender.pause("creations without a clear response")
 
     def _outcome(self, status: Status, number: int, settled: Settled | None, account: Account) -> Outcome:
@@ -141,68 +138,73 @@ class CreationSender:
     # --- looking up
 
     async def _look_up(self) -> tuple[list[tuple[int, Change]], list[tuple[int, Change]]]:
-        """Look up the names of the doubtful creations. Return those to send again, and the PUTs that are needed."""
-        if not self._doubtful:
+        """Look up the names of the unconfirmed creations. Return those to send again, and the PUTs that are needed."""
+        if not self._unconfirmed:
             return [], []
         sender, again, differing = self.sender, list[tuple[int, Change]](), list[tuple[int, Change]]()
-        log.info("creations.unconfirmed", accounts=len(self._doubtful), failed=sender.failures)
+        log.info("creations.unconfirmed", accounts=len(self._unconfirmed), failed=sender.failures)
         directory = await self._find()
-        doubtful, self._doubtful = self._doubtful, []
-        sender.progress.unverified -= len(doubtful)
-        found = {each.number: directory.accounts_named(each.change.name) for each in doubtful}
-        existing = [number for number, accounts in found.items() if len(accounts) == 1]
+        unconfirmed, self._unconfirmed = self._unconfirmed, []
+        sender.progress.unverified -= len(unconfirmed)
+        found = {each.number: directory.find_named(each.change.name) for each in unconfirmed}
+        existing = [number for number, account in found.items() if isinstance(account, Account)]
         items = await in_thread(sender.journal.items, sender.run_id, existing)
-        others: list[RunItem] = []
-        for each in doubtful:
-            accounts = found[each.number]
-            if len(accounts) == 1:
-                change, item = self._compare(each, items[each.number], accounts[0])
+        updates: list[RunItem] = []
+        for each in unconfirmed:
+            account = found[each.number]
+            if isinstance(account, Account):
+                change, item = self._compare(each, items[each.number], account)
                 if change is not None:
                     differing.append((each.number, change))
                 if item is not None:
-                    others.append(item)
-            elif accounts:
-                self._leave_unknown(each.number, "several accounts have its name")
-            elif directory.uncertain:
-                self._leave_unknown(each.number, directory.uncertain)
+                    updates.append(item)
+            elif isinstance(account, Unknown):
+                self._leave_unknown(each.number, account.reason)
             elif self._settle_missing(each):
                 again.append((each.number, each.change))
-        if others:  # before their ids: with an id and no state before, an account is one that the run has created
-            await in_thread(sender.journal.plan_again, sender.run_id, others)
+        await self._journal_differing(updates, differing)
+        return again, differing
+
+    async def _journal_differing(self, updates: Sequence[RunItem], differing: Sequence[tuple[int, Change]]) -> None:
+        """Journal the accounts that exist and differ: a resume must know their ids before a PUT leaves."""
+        sender = self.sender
+        if updates:  # before their ids: with an id and no state before, an account is one that the run has created
+            await in_thread(sender.journal.plan_again, sender.run_id, updates)
         for number, change in differing:
             sender.writer.add(number, Outcome(Status.PENDING, account_id=change.account_id))
-        if differing:  # the ids must be known to a resume before a PUT leaves
+        if differing:
             await sender.writer.flush()
-        return again, differing
 
     async def _find(self) -> Directory:
         connection = self.sender.connection
-        names = [each.change.name for each in self._doubtful]
+        names = [each.change.name for each in self._unconfirmed]
         directory = await find_accounts_named(connection.engine, connection.organization_id, names)
-        if not directory.uncertain and any(self._may_be_late(each, directory) for each in self._doubtful):
-            await self.sender.clock.sleep(_SETTLING_S)
+        if not directory.uncertain and any(self._may_be_late(each, directory) for each in self._unconfirmed):
+            await self.sender.clock.sleep(SETTLING_S)  # a server may list a new account late
             directory = await find_accounts_named(connection.engine, connection.organization_id, names)
         return directory
 
-    def _may_be_late(self, doubtful: _Doubtful, directory: Directory) -> bool:
+    def _may_be_late(self, unconfirmed: _Unconfirmed, directory: Directory) -> bool:
         """Whether a POST seems to have created an account, although no account has the name.
 
         The server has said so; or it refuses a POST after one that it may have carried out.
         """
-        number = doubtful.number
-        seems_created = number in self._accepted or (not doubtful.unclear and self._may_have_left(number))
-        return seems_created and not directory.accounts_named(doubtful.change.name)
+        number = unconfirmed.number
+        seems_created = number in self._accepted or (not unconfirmed.unclear and self._may_have_left(number))
+        return seems_created and not directory.accounts_named(unconfirmed.change.name)
 
     def _may_have_left(self, number: int) -> bool:
         """Whether a POST of this run may have created the account, although the server did not say so."""
         return self._unclear_posts[number] > 0 or number in self.sent_before
 
-    def _compare(self, doubtful: _Doubtful, item: RunItem, account: Account) -> tuple[Change | None, RunItem | None]:
+    def _compare(
+        self, unconfirmed: _Unconfirmed, item: RunItem, account: Account
+    ) -> tuple[Change | None, RunItem | None]:
         """Settle a creation whose account exists. If it differs from what is wanted, return the change.
 
         An account that some other client may have created is returned as the item of an update: with its state before.
         """
-        number, settled, sender = doubtful.number, doubtful.settled, self.sender
+        number, settled, sender = unconfirmed.number, unconfirmed.settled, self.sender
         accepted = number in self._accepted
         own = accepted or self._may_have_left(number)
         change = diff(item.desired, account, sender.directory)
@@ -218,16 +220,16 @@ class CreationSender:
             return change._replace(before=None), None if accepted else before
         return None, None
 
-    def _settle_missing(self, doubtful: _Doubtful) -> bool:
+    def _settle_missing(self, unconfirmed: _Unconfirmed) -> bool:
         """Settle a creation of which a look-up shows no account; return True if it must be sent again."""
-        number, settled = doubtful.number, doubtful.settled
-        if doubtful.accepted:
+        number, settled = unconfirmed.number, unconfirmed.settled
+        if unconfirmed.accepted:
             status = None if settled is None else settled.reply.status
             self._leave_unknown(number, f"the server answered {status}, and does not show it yet")
             return False
         if settled is None:
             return True
-        if doubtful.unclear and self._unclear_posts[number] < self.max_posts:
+        if unconfirmed.unclear and self._unclear_posts[number] < self.max_posts:
             self._attempts[number] += settled.attempts
             return True
         reply = settled.reply

@@ -22,13 +22,10 @@ from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.plan import DELETE_BATCH
 from bulkid.planning.preconditions import CHANGED_SINCE, deletion_conflict, left_alone
 from bulkid.runs.concurrency import in_thread, until_stopped
-from bulkid.runs.execution.account_sender import AccountSender, failed_outcome
+from bulkid.runs.execution.account_sender import CLEAR_REFUSALS, SETTLING_S, AccountSender, failed_outcome
 from bulkid.runs.execution.directory_reader import read_accounts_again
 from bulkid.runs.execution.reconcile import settled_by_reading
 from bulkid.text import fold
-
-_SETTLING_S = 2.0
-"""Seconds after which an account that the server calls deleted, and still shows, is read once more."""
 
 _MAX_UNCLEAR = 4
 """Requests for one account that may get no clear response while no deletion of the run has passed. By then no eighth of
@@ -36,9 +33,6 @@ a batch has passed: the server fails on all deletions, not on some accounts."""
 
 _BATCHES_AT_ONCE = 16
 """Requests whose intents are journaled at a time."""
-
-_REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
-"""Replies that refuse one batch for good, because of one of its accounts or of its size."""
 
 _Deletion = tuple[int, Change]
 """The change of an account to delete, with the number of its run item."""
@@ -115,7 +109,7 @@ class DeletionSender:
     async def send(self, deletions: Sequence[_Deletion]) -> None:
         """Send the deletions, and settle each account by its state when read back.
 
-        When too many accounts would have failed if the doubtful ones had failed, sending pauses until they have been
+        When too many accounts would have failed if the suspected ones had failed, sending pauses until they have been
         read back. After a stop is requested no account is read back.
 
         Raises:
@@ -186,7 +180,7 @@ class DeletionSender:
 
     def _may_be_halved(self, batch: Sequence[_Deletion], settled: Settled) -> bool:
         """Whether a batch was refused, so that a half of it may pass; else its accounts are read back first."""
-        if len(batch) == 1 or settled.reply.kind not in _REFUSALS or settled.maybe_applied:
+        if len(batch) == 1 or settled.reply.kind not in CLEAR_REFUSALS or settled.maybe_applied:
             return False
         if settled.reply.status != HTTPStatus.NOT_FOUND:
             return True
@@ -205,7 +199,7 @@ class DeletionSender:
         later, late = directory, frozenset[int]()
         kept = [each for each in answered if _is_accepted(each) and isinstance(_state(each, directory), Account)]
         if kept:  # a server may respond from a cache
-            await self.sender.clock.sleep(_SETTLING_S)
+            await self.sender.clock.sleep(SETTLING_S)
             later, late = await self._read_again(kept), frozenset(each.number for each in kept)
         again: dict[int, list[_Deletion]] = {}  # by the size of the requests
         for each in answered:
@@ -257,7 +251,7 @@ def _is_accepted(answered: _Answered) -> bool:
 
 
 def _is_unclear(settled: Settled) -> bool:
-    return settled.maybe_applied or settled.reply.kind not in _REFUSALS
+    return settled.maybe_applied or settled.reply.kind not in CLEAR_REFUSALS
 
 
 def _next_size(answered: _Answered) -> int:

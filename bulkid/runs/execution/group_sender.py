@@ -5,14 +5,14 @@ show its change then, or that no group request could carry, is sent by its own P
 """
 
 from array import array
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from types import MappingProxyType
 
 import anyio
 
 from bulkid.clock import Clock
-from bulkid.engine.auth_failures import OnForbidden
 from bulkid.engine.engine import Engine
 from bulkid.engine.sender import Settled, Task
 from bulkid.engine.signals import Stop
@@ -24,7 +24,7 @@ from bulkid.model import Account, Change, Group, Outcome, Reply, ReplyKind, Requ
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import confirms
 from bulkid.runs.concurrency import in_thread, task_group, until_stopped
-from bulkid.runs.execution.account_sender import AccountSender
+from bulkid.runs.execution.account_sender import CLEAR_REFUSALS, SETTLING_S, AccountSender
 from bulkid.runs.execution.bisection import Batch, BatchQueue
 from bulkid.runs.execution.directory_reader import read_accounts_again
 from bulkid.runs.execution.progress import Tally
@@ -39,18 +39,10 @@ _REFRESH_LEAD_S = 1.0
 _DELETION_CHECK_AGE_S = 5.0
 """Age of the list of groups, in seconds, up to which it can show whether a refused group was deleted."""
 
-_SETTLING_S = 2.0
-"""Seconds after which an account that does not show its change yet is read once more."""
-
 _BATCHES_AT_ONCE = 256
 """Group requests whose intents are journaled at a time: a sheet may need 33,000 of them."""
 
-_TOO_LARGE = 413
-
 _NONE: Mapping[int, int] = MappingProxyType({})
-
-_REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
-"""Replies that refuse one batch for good, because of the group or one of its members."""
 
 
 @dataclass(slots=True)
@@ -193,9 +185,7 @@ class GroupSender:
         self._last_key += 1
         self._in_flight[self._last_key] = batch
         self.sender.progress.requests["PUT"] += batch.check or batch.root is not None  # the plan counted whole batches
-        granted = self.sender.connection.known.write_groups is True
-        # With the scope, a 403 is about this group or a member, which is sent by account: the run goes on.
-        on_forbidden = OnForbidden.ABOUT_THE_REQUEST if granted else OnForbidden.SCOPE_MAY_BE_MISSING
+        on_forbidden = self.sender.on_group_forbidden
         return Task(self._last_key, self._request(batch), lambda: self._request(batch), on_forbidden)
 
     def _request(self, batch: Batch) -> Request:
@@ -256,9 +246,9 @@ class GroupSender:
         while self._refusals:
             batch, settled = self._refusals.pop(0)
             reply = settled.reply
-            if reply.status == _TOO_LARGE:
+            if reply.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 self.queue.too_large(batch)
-            elif reply.kind not in _REFUSALS:
+            elif reply.kind not in CLEAR_REFUSALS:
                 self.queue.unclear(batch)
             elif await self._is_deleted(batch.group_id):
                 numbers = [*self.queue.drop(batch), *self.queue.drop_group(batch.group_id)]
@@ -336,22 +326,29 @@ class GroupSender:
             del waiting[key]
             return fold(change.account_id)  # equal to the key, and in memory already
 
-        for last in (False, True):
-            if not waiting:
-                return []
-            if last:  # a server may respond from a cache
-                await self.sender.clock.sleep(_SETTLING_S)
-            ids = [self.changes[number].account_id for number in waiting.values()]
-            await read_accounts_again(self.sender.connection.engine, self.names.organization_id, ids, settle)
+        await self._read_accounts(waiting, settle)
+        if waiting:  # a server may respond from a cache
+            await self.sender.clock.sleep(SETTLING_S)
+            await self._read_accounts(waiting, settle)
         self.sender.progress.unverified -= len(waiting)
-        for number in waiting.values():  # a group that was deleted after its PUT has passed
-            deleted = next((group for group in self.changes[number].add if fold(group) in self._deleted_groups), None)
-            if deleted is not None:
-                self._fail_group(deleted, [number], self._status[number] or None)
+        self._fail_members_of_deleted_groups(waiting.values())
         left = [number for number in waiting.values() if number not in self._failed]
         if left:
             log.info("group.not_applied", accounts=len(left))
         return left
+
+    async def _read_accounts(self, waiting: Mapping[str, int], consume: Callable[[Account], str]) -> None:
+        """Read the accounts of some run items. ``consume``: see :func:`read_accounts_again`."""
+        if waiting:
+            ids = [self.changes[number].account_id for number in waiting.values()]
+            await read_accounts_again(self.sender.connection.engine, self.names.organization_id, ids, consume)
+
+    def _fail_members_of_deleted_groups(self, numbers: Iterable[int]) -> None:
+        """Settle the accounts whose group was deleted after its PUT had passed."""
+        for number in numbers:
+            deleted = next((group for group in self.changes[number].add if fold(group) in self._deleted_groups), None)
+            if deleted is not None:
+                self._fail_group(deleted, [number], self._status[number] or None)
 
     def _confirm(self, number: int) -> None:
         self.sender.progress.unverified -= 1

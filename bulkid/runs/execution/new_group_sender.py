@@ -11,22 +11,16 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import NamedTuple
 
-from bulkid.engine.auth_failures import OnForbidden
 from bulkid.engine.sender import Settled, Task
 from bulkid.identity.endpoints import UnexpectedResponseError, create_group, parse_group
 from bulkid.logs import log
 from bulkid.model import Change, Group, Outcome, ReplyKind, Status, Via
 from bulkid.runs.concurrency import until_stopped
-from bulkid.runs.execution.account_sender import AccountSender
+from bulkid.runs.execution.account_sender import CLEAR_REFUSALS, SETTLING_S, AccountSender
 from bulkid.runs.execution.bisection import Batch
 from bulkid.runs.execution.group_sender import CurrentGroups
 from bulkid.runs.execution.reconcile import NewGroup
 from bulkid.text import fold
-
-_CLEAR_REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind.FORBIDDEN})
-
-_SETTLING_S = 2.0
-"""Seconds after which the list of groups is read once more."""
 
 NOT_CREATED = "group_not_created"
 """The error code of an account that needs a group which could not be created."""
@@ -98,11 +92,8 @@ class NewGroupSender:
         self._last_key += 1
         self._under_way[self._last_key] = creation
         members = [self.changes[number].account_id for number in creation.members]
-        granted = self.sender.connection.known.write_groups is True
-        on_forbidden = OnForbidden.ABOUT_THE_REQUEST if granted else OnForbidden.SCOPE_MAY_BE_MISSING
-        return Task(
-            self._last_key, create_group(self.names.organization_id, creation.group, members), None, on_forbidden
-        )
+        request = create_group(self.names.organization_id, creation.group, members)
+        return Task(self._last_key, request, None, self.sender.on_group_forbidden)
 
     def _settled(self, settled: Settled) -> None:
         creation = self._under_way.pop(settled.key)
@@ -137,7 +128,7 @@ class NewGroupSender:
         """Decide what follows for the POSTs that did not pass; return the groups whose POST must be sent again."""
         refused, self._refused = self._refused, []
         again: list[_Creation] = []
-        doubtful: list[tuple[_Creation, Settled]] = []
+        unconfirmed: list[tuple[_Creation, Settled]] = []
         for creation, settled in refused:
             log.info(
                 "group.creation_refused",
@@ -150,23 +141,23 @@ class NewGroupSender:
                 creation.carry(len(creation.members) // 2)
                 again.append(creation)
             else:
-                doubtful.append((creation, settled))
-        if doubtful:
-            await self._read_groups(doubtful)
+                unconfirmed.append((creation, settled))
+        if unconfirmed:
+            await self._read_groups(unconfirmed)
             by_name = {fold(group.name): group for group in self.names.known.values()}
-            for creation, settled in doubtful:
+            for creation, settled in unconfirmed:
                 if self._must_be_sent_again(creation, settled, by_name):
                     again.append(creation)
         return again
 
-    async def _read_groups(self, doubtful: Sequence[tuple[_Creation, Settled]]) -> None:
+    async def _read_groups(self, unconfirmed: Sequence[tuple[_Creation, Settled]]) -> None:
         """Read the list of groups; once more if it lacks one whose POST was refused after an unclear response."""
         await self.names.read()
         if any(
-            creation.unclear and settled.reply.kind in _CLEAR_REFUSALS and self.names.group(creation.group.id) is None
-            for creation, settled in doubtful
+            creation.unclear and settled.reply.kind in CLEAR_REFUSALS and self.names.group(creation.group.id) is None
+            for creation, settled in unconfirmed
         ):
-            await self.sender.clock.sleep(_SETTLING_S)  # a server may respond from a cache
+            await self.sender.clock.sleep(SETTLING_S)  # a server may respond from a cache
             await self.names.read()
 
     def _must_be_sent_again(self, creation: _Creation, settled: Settled, by_name: Mapping[str, Group]) -> bool:
@@ -180,7 +171,7 @@ class NewGroupSender:
             self._result.replaced[fold(group.id)] = other
             self._leave_to_batches(other, [*creation.members, *creation.rest], self.batch_size)
             return False
-        if reply.kind in _CLEAR_REFUSALS:
+        if reply.kind in CLEAR_REFUSALS:
             if creation.members:  # one of them may be to blame
                 creation.carry(0)
                 return True
