@@ -72,6 +72,14 @@ def test_a_process_that_only_looks_whether_it_is_held_keeps_no_run_from_it(
     assert not file.is_held(tmp_path, ORGANIZATION)
 
 
+def test_two_processes_that_look_at_once_do_not_take_one_another_for_its_holder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = FileLockHandle(tmp_path, ORGANIZATION, {})
+    monkeypatch.setattr(file, "time", SimpleNamespace(sleep=lambda _: looking.release()))
+    assert not file.is_held(tmp_path, ORGANIZATION)
+
+
 def test_a_process_that_only_looks_for_an_owner_does_not_make_a_dead_one_live(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import orjson
 import pytest
+from filelock import FileLock
 
 from bulkid.errors import LockedError
-from bulkid.journal.locks import LockLostError
+from bulkid.journal.locks import LockLostError, file
 from bulkid.journal.locks import server as server_lock
 from bulkid.journal.store import Journal
 from tests.support.journal_data import Place, start_python
@@ -108,6 +110,18 @@ def test_it_ends_with_its_process_on_either_database(place: Place, how: str) -> 
             process.communicate()
         take(journal)
         assert not list((place.folder / "locks").glob("*.alive"))
+
+
+def test_a_dead_owner_does_not_seem_to_live_while_another_process_looks_for_it(
+    postgres: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with holder(postgres) as process, postgres.open() as journal:
+        process.kill()
+        process.wait()
+        looking = FileLock(next((postgres.folder / "locks").glob("*.alive")))
+        looking.acquire()
+        monkeypatch.setattr(file, "time", SimpleNamespace(sleep=lambda _: looking.release()))
+        assert not journal.is_locked(ORGANIZATION)
 
 
 @pytest.mark.usefixtures("quick")

@@ -24,6 +24,9 @@ LOOKS = 40
 """Seconds between two tries to take a lock, and how many follow the first: another process that only looks whether the
 lock is held has it for a millisecond."""
 
+FEW_LOOKS = 4
+"""The same for a look whether a lock is held: several processes may look at the same moment."""
+
 
 class FileLockHandle:
     """A lock among all runs on one state directory, taken as in `Dialect.acquire_lock`.
@@ -62,13 +65,13 @@ def is_held(state_dir: Path, name: str) -> bool:
         StateError: The lock cannot be kept.
     """
     try:
-        _take(state_dir, name).release()
+        _take(state_dir, name, FEW_LOOKS).release()
     except Timeout:
         return True
     return False
 
 
-def _take(state_dir: Path, name: str, looks: int = 0) -> FileLock:
+def _take(state_dir: Path, name: str, looks: int) -> FileLock:
     """Take a lock; where it is held, look for it so many times more. Raises ``Timeout`` where it is held then too."""
     folder = state_dir / "locks"
     lock = FileLock(folder / f"{_file_name(name)}.lock", timeout=0, mode=0o600, thread_local=False)

@@ -38,7 +38,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bulkid.errors import LockedError
 from bulkid.journal.locks import LockLostError
-from bulkid.journal.locks.file import LOOKS, LivenessFile, is_alive, locked_error
+from bulkid.journal.locks.file import FEW_LOOKS, LOOKS, LivenessFile, is_alive, locked_error
 from bulkid.journal.schema import locks
 
 HEARTBEAT_S = 2.0  # between the heartbeats of a lock's owner
@@ -181,7 +181,8 @@ class LockManager:
             known = connection.execute(_SELECT_LOCK, {"this": name.casefold()}).first()
         if known is None:
             return False
-        alive = is_alive(known.life_file) if known.host == platform.node() and known.token != self._token else None
+        is_other = known.host == platform.node() and known.token != self._token
+        alive = is_alive(known.life_file, FEW_LOOKS) if is_other else None
         return bool(known.age < STALE_S) if alive is None else alive
 
     def heartbeat(self) -> bool:
