@@ -243,6 +243,11 @@ def parse_groups(payload: object) -> tuple[Group, ...]:
     """
     if not isinstance(payload, list):
         raise _unexpected("the list of groups", payload)
+    if not payload:  # every account belongs to the group Everyone
+        raise UnexpectedResponseError(
+            "The server returned an empty list of groups, which lacks even the group Everyone.",
+            hint="Try again. If that does not help, the list that the server gives is wrong: ask its administrator.",
+        )
     return tuple([parse_group(item) for item in consume(payload)])
 
 

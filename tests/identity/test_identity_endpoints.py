@@ -308,7 +308,7 @@ def test_a_list_of_another_shape_is_refused(payload: object) -> None:
     assert "list of robot accounts" in refused.value.message
 
 
-@pytest.mark.parametrize("payload", [None, {}, "x", [None], [{}], [{"id": "1"}], [{"id": "", "name": "n"}]])
+@pytest.mark.parametrize("payload", [None, {}, "x", [], [None], [{}], [{"id": "1"}], [{"id": "", "name": "n"}]])
 def test_groups_of_another_shape_are_refused(payload: object) -> None:
     with pytest.raises(UnexpectedResponseError):
         parse_groups(payload)

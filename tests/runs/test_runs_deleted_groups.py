@@ -1,5 +1,6 @@
 """Accounts that need a group which was deleted after the plan was made fail once; those that were to leave it have."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +59,33 @@ async def test_an_account_that_was_to_leave_a_deleted_group_has_left_it(tmp_path
 
 
 class WithoutGroups(Identity):
-    """Lists groups for the plan, and none once."""
+    """Lists no groups when it is asked for them for the n-th time."""
+
+    def __init__(self, nth: int, groups: Iterable[str] = ()) -> None:
+        super().__init__(account(each, groups=groups) for each in IDS)
+        self.nth = nth
 
     async def serve(self, request: web.Request) -> web.Response:
         response = await super().serve(request)
-        return web.json_response([]) if self.asked[-1] == "GET Group" and self.count("GET Group") == 2 else response
+        asked = self.asked[-1] == "GET Group" and self.count("GET Group") == self.nth
+        return web.json_response([]) if asked else response
 
 
 async def test_an_empty_list_of_groups_does_not_mean_that_all_were_deleted(tmp_path: Path) -> None:
     path = sheet(tmp_path, ("id", "groups_to_add"), [(each, "Fin") for each in IDS])
-    async with WithoutGroups(account(each) for each in IDS).served() as server:
+    async with WithoutGroups(2).served() as server:
         stopped = await runs.run(path, server.target, options(tmp_path, via="groups"), context(tmp_path))
         assert (stopped.exit_code, stopped.summary["pending"], server.count("PUT")) == (3, 12, 0), stopped.error
         resumed = await runs.resume("", server.target, context(tmp_path))
     assert (resumed.exit_code, resumed.summary["updated"]) == (0, 12)
+
+
+async def test_an_empty_list_of_groups_is_planned_with_no_more(tmp_path: Path) -> None:
+    """An account that was to be in Everyone alone was said to be so, although it was in another group."""
+    path = sheet(tmp_path, ("id", "groups"), [(each, "Everyone") for each in IDS])
+    async with WithoutGroups(1, ["g-all", "g-fin"]).served() as server:
+        stopped = await runs.run(path, server.target, options(tmp_path), context(tmp_path))
+        assert (stopped.exit_code, stopped.summary["pending"]) == (3, 12), stopped.error
+        resumed = await runs.resume("", server.target, context(tmp_path))
+    assert (resumed.exit_code, resumed.summary["updated"]) == (0, 12)
+    assert {tuple(each["groupIds"]) for each in server.accounts.values()} == {("g-all",)}

@@ -1,6 +1,7 @@
 """Groups and the first page of accounts are asked for at once; what comes of them is judged in one order."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import cast
 
@@ -37,7 +38,7 @@ class FakeEngine:
         self.asked.append(what)
         if (event := self.waits(what)) is not None:
             await event.wait()
-        return SimpleNamespace(reply=self.replies[what])
+        return SimpleNamespace(reply=deepcopy(self.replies[what]))  # a list of groups is empty once it was read
 
     async def read(self, lookup: AccountLookup = LOOKUP, known: Capabilities | None = None) -> tuple[int | None, int]:
         directory, warnings = await read_directory(cast("Engine", self), "o", lookup, known or Capabilities())
@@ -64,6 +65,13 @@ async def test_an_error_of_the_groups_is_the_one_that_is_reported(accounts: Repl
     with pytest.raises(ConnectionFailedError) as failed:
         await FakeEngine({"groups": REFUSED, "accounts": accounts}).read()
     assert "list of groups" in failed.value.message
+
+
+async def test_an_empty_list_of_groups_is_no_list_of_all_groups() -> None:
+    """Every account is in Everyone: an exact list would leave accounts in groups that the list does not name."""
+    with pytest.raises(ConnectionFailedError) as failed:
+        await FakeEngine({"groups": Reply(ReplyKind.OK, 200, [])}).read()
+    assert "empty list of groups" in failed.value.message
 
 
 async def test_an_error_of_the_accounts_is_reported_without_asking_again() -> None:

@@ -76,11 +76,6 @@ class CurrentGroups:
             if before is not None and before.name != group.name:
                 log.info("group.renamed", group=group.id, old=before.name, new=group.name)
             groups[key] = before if before == group else group  # one object, however often the list is read
-        if not groups:  # which cannot be: the group Everyone always exists
-            raise ConnectionFailedError(
-                "The server returned an empty list of groups.",
-                hint="What was not sent is pending. `bulkid doctor` examines the connection.",
-            )
         self.known, self.read_at = groups, now
 
     def group(self, group_id: str) -> Group | None:
