@@ -16,12 +16,12 @@ from bulkid import runs as library
 from bulkid.cli import render
 from bulkid.cli.error_handling import print_error
 from bulkid.cli.library_options import (
-    connection_options,
     context_of,
     database_url_of,
     open_session,
     open_target,
     recipients_of,
+    repeated_options,
     sheet_options_of,
 )
 from bulkid.cli.row_errors import LISTED_WITH_ALL, print_check, print_row_errors
@@ -30,7 +30,7 @@ from bulkid.cli.sources import errors_as_json, open_source, require_source
 from bulkid.cli.stdio import print_json
 from bulkid.cli.terminal import use_logs
 from bulkid.config.resolve import parse_age, unknown_variables
-from bulkid.config.settings import Settings, setting
+from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
 from bulkid.errors import EXIT_CHANGES, EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.model import Action
@@ -128,15 +128,12 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
         )
     written = library.save_plan(preview, path, sandbox=settings.sandbox)
     if not settings.quiet:
-        then = "" if is_document else f" Apply it: bulkid run --plan {as_argument(str(written))}{_repeated(settings)}"
+        then = (
+            ""
+            if is_document
+            else f" Apply it: bulkid run --plan {as_argument(str(written))}{repeated_options(settings)}"
+        )
         render.print_notes(render.console(stderr=True), [f"The plan is in {written}.{then}"])
-
-
-def _repeated(settings: Settings) -> str:
-    """The options without which the plan would be refused, where neither the environment nor bulkid.toml has them."""
-    needed = [setting(name) for name in ("sandbox", "allow_delete") if getattr(settings, name)]
-    here = [entry for entry in needed if settings.sources.get(entry.name, "").startswith(("option", "job file"))]
-    return "".join(f" {entry.option}" for entry in here) + connection_options(settings)
 
 
 def runs(settings: Settings, *, limit: int, json: bool) -> int:

@@ -15,8 +15,8 @@ from bulkid.cli.terminal import TerminalHooks
 from bulkid.config.parse import Secret
 from bulkid.config.settings import Settings, setting
 from bulkid.engine.signals import Stop
+from bulkid.report.summary import as_options
 from bulkid.sheet import SheetOptions, system_code_page
-from bulkid.text import as_argument, printable_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -29,8 +29,8 @@ _GIVEN = ("option", "job file")
 D = TypeVar("D", bound="DataclassInstance")
 
 
-def connection_options(settings: Settings) -> str:
-    """The options that say where a command goes, each with a blank in front, for a command that follows it.
+def connection_options(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """The options that say where a command goes, each with its value, for a command that follows it.
 
     What the environment or bulkid.toml say holds for that command, too.
     """
@@ -38,7 +38,17 @@ def connection_options(settings: Settings) -> str:
         name for name in ("url", "organization_id", "profile") if settings.sources.get(name, "").startswith(_GIVEN)
     ]
     given = [(setting(name).option, getattr(settings, name)) for name in named]
-    return "".join(f" {option} {as_argument(printable_line(str(value)))}" for option, value in given if value)
+    return tuple((str(option), str(value)) for option, value in given if value)
+
+
+def repeated_options(settings: Settings) -> str:
+    """The options without which the same changes would be refused, or sent elsewhere, each with a blank in front.
+
+    What the environment or bulkid.toml say holds for the next command, too.
+    """
+    needed = [setting(name) for name in ("sandbox", "allow_delete") if getattr(settings, name)]
+    given = [entry.option for entry in needed if settings.sources.get(entry.name, "").startswith(_GIVEN)]
+    return "".join(f" {option}" for option in given) + as_options(connection_options(settings))
 
 
 def _from_settings(kind: type[D], settings: Settings, **others: Any) -> D:  # noqa: ANN401 - fields of ``kind``
@@ -56,7 +66,9 @@ def _from_settings(kind: type[D], settings: Settings, **others: Any) -> D:  # no
 
 def sheet_options_of(settings: Settings) -> SheetOptions:
     """Return how to read the sheet."""
-    return _from_settings(SheetOptions, settings, system_encoding=system_code_page() or None)
+    read_by = ("sheet", "encoding", "delimiter")
+    standing = tuple(name for name in read_by if not settings.sources.get(name, _GIVEN[0]).startswith(_GIVEN))
+    return _from_settings(SheetOptions, settings, system_encoding=system_code_page() or None, standing=standing)
 
 
 def schedule_of(settings: Settings) -> library.Schedule:
@@ -95,7 +107,7 @@ def recipients_of(settings: Settings) -> library.Recipients:
 
 def target_of(settings: Settings) -> library.Target:
     """Return the server and the credentials."""
-    return _from_settings(library.Target, settings, url=settings.url or "")
+    return _from_settings(library.Target, settings, url=settings.url or "", named_by=connection_options(settings))
 
 
 def options_of(settings: Settings) -> library.RunOptions:
@@ -160,6 +172,7 @@ async def open_target(
                 client_id=own.client_id,
                 client_secret=own.client_secret,
                 organization_id=own.organization_id,
+                named_by=target.named_by,
             ),
             replace(options, quota=quota, sandbox=True),
         )

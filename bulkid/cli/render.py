@@ -62,11 +62,8 @@ def print_notes(err: Console, notes: Iterable[str]) -> None:
         err.print(Text(printable_line(f"note: {note}")), style="dim" if err.is_terminal else None)
 
 
-def print_result(out: Console, result: RunResult, *, verbose: bool = False, connection: str = "") -> None:
-    """Print how a run ended: the outcome, the run's id, the report, and what to do next; requests with ``verbose``.
-
-    ``connection`` holds the options that say where the command went.
-    """
+def print_result(out: Console, result: RunResult, *, verbose: bool = False) -> None:
+    """Print how a run ended: the outcome, the run's id, the report, and what to do next; requests with ``verbose``."""
     out.print(_outcome_line(result))
     out.print(Text(f"  Run {_run_details(result, verbose=verbose)}", style="dim" if out.is_terminal else ""))
     if result.report is not None:
@@ -76,7 +73,7 @@ def print_result(out: Console, result: RunResult, *, verbose: bool = False, conn
     if result.error is None:  # else the error says what to do
         files = result.report.files if result.report is not None else ()
         retry = next((str(_relative_path(path)) for path in files if unnumbered(path.name) == "retry.csv"), "retry.csv")
-        for sentence in next_steps(result.run, result.summary, as_argument(retry), connection):
+        for sentence in next_steps(result.run, result.summary, as_argument(retry)):
             out.print(Padding.indent(Text(sentence), 2) if out.is_terminal else Text(f"  {sentence}"))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bulkid import runs as library
 from bulkid.cli.error_handling import print_error
-from bulkid.cli.library_options import connection_options, database_url_of, open_session, schedule_of
+from bulkid.cli.library_options import connection_options, database_url_of, open_session, repeated_options, schedule_of
 from bulkid.cli.signals import run_event_loop
 from bulkid.cli.sources import STANDARD_INPUT, errors_as_json, open_source, require_source
 from bulkid.cli.stdio import is_interactive, print_json
@@ -17,6 +17,7 @@ from bulkid.cli.terminal import use_logs
 from bulkid.config.settings import Settings
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BulkidError, UsageError
 from bulkid.model import RunStatus
+from bulkid.report.summary import as_options
 from bulkid.text import as_argument, count_of, unnumbered
 
 
@@ -40,7 +41,8 @@ def run_plan(path: str, settings: Settings, *, show_all: bool = False) -> int:
     if not settings.yes and not is_interactive():
         with errors_as_json("run", wanted=settings.json):
             library.require_plan_file(Path(path))
-        raise _no_terminal(f"Apply it without being asked: bulkid run --plan {as_argument(path)} --yes")
+        command = f"bulkid run --plan {as_argument(path)} --yes{repeated_options(settings)}"
+        raise _no_terminal(f"Apply it without being asked: {command}")
     return _run(partial(library.run_plan, Path(path)), settings, show_all=show_all)
 
 
@@ -49,7 +51,7 @@ def undo(text: str, settings: Settings, *, recreate: bool = False, show_all: boo
     with errors_as_json("undo", wanted=settings.json):
         record = library.find_run(text, settings.state_dir, database_url_of(settings))
     if not settings.yes and not is_interactive():
-        options = " --recreate" * recreate
+        options = " --recreate" * recreate + repeated_options(settings)
         raise _no_terminal(f"Undo it without being asked: bulkid undo {text}{options} --yes")
     use_sandbox = settings.sandbox or bool(record.options.get("sandbox"))
     return _run(partial(library.undo, text, recreate=recreate), settings, use_sandbox=use_sandbox, show_all=show_all)
@@ -70,7 +72,7 @@ def resume(
         what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
         raise UsageError(
             f"Run {record.run_id} {what}, and bulkid cannot ask for confirmation here, because there is no terminal.",
-            hint=f"Continue with: bulkid resume {record.run_id} --yes",
+            hint=f"Continue with: bulkid resume {record.run_id} --yes{as_options(connection_options(settings))}",
         )
 
     def begin(
@@ -160,5 +162,4 @@ def _print_run(result: library.RunResult, settings: Settings, *, errors_shown: b
         (print_row_error_count if errors_shown else print_row_errors)(err, result.run.source, result.row_errors)
     render.print_notes(err, result.notes)
     if not (settings.json or settings.quiet):
-        out, connection = render.console(stderr=False), connection_options(settings)
-        render.print_result(out, result, verbose=settings.verbose > 0, connection=connection)
+        render.print_result(render.console(stderr=False), result, verbose=settings.verbose > 0)

@@ -1,6 +1,6 @@
 """A run in figures (``summary.json``, which ``--json`` prints too), and in the words for people."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from bulkid.model import CHANGED, RunRecord, RunStatus, Status
@@ -12,7 +12,13 @@ ERROR_HEADER: Final = "error"
 OTHER_ERROR_HEADER: Final = "bulkid_error"
 """Its header where a field is read from a column ``error`` of the sheet."""
 
+RETRY_FORM: Final[Mapping[str, str]] = {"encoding": "utf-8", "delimiter": "comma"}
+"""How ``retry.csv`` is written, in the words of the options that say it."""
+
 METHODS: Final = ("GET", "PUT", "POST", "DELETE")
+
+NAMED_BY: Final = "named_by"
+"""Key of a run's stored options: the options of the command line that name its server, each with its value."""
 
 _ENDINGS: Final[Mapping[RunStatus, str]] = {
     RunStatus.RUNNING: "still under way",
@@ -41,11 +47,10 @@ def status_label(status: RunStatus, counts: Mapping[Status, int]) -> str:
     return status.value.replace("_", " ")
 
 
-def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.csv", connection: str = "") -> list[str]:
+def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.csv") -> list[str]:
     """What a user can do now, as sentences; resuming is among them only where it can help.
 
-    ``retry`` is the path of the sheet of the rows that are not done, as it is shown; ``connection`` holds
-    the options that say where the command went, each with a blank in front.
+    ``retry`` is the path of the sheet of the rows that are not done, as it is shown.
     """
     if run.status is RunStatus.REFUSED:
         more = "more " if any(summary.get(status) for status in CHANGED) else ""
@@ -62,25 +67,39 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
     if (summary.get(Status.FAILED) or summary.get(Status.INVALID)) and run.command == "undo":
         # As a sheet, its rows would also change accounts that other clients have changed since.
         undone = run.options.get("undo") or "RUN"
-        steps.append(
-            f"retry.csv names the rows that are not undone, and says why. To try them again: bulkid undo {undone}"
+        kinds = "".join(
+            f" --{name.replace('_', '-')}" for name in ("recreate", "allow_delete") if run.options.get(name)
         )
+        command = f"bulkid undo {undone}{kinds}{_connection_options(run)}"
+        steps.append(f"retry.csv names the rows that are not undone, and says why. To try them again: {command}")
     elif summary.get(Status.FAILED) or summary.get(Status.INVALID):
         sandbox = " --sandbox" if run.options.get("sandbox") else ""  # else the real accounts would change
-        command = f"bulkid run {retry}{sandbox}{connection}{_column_options(run)}"
+        command = f"bulkid run {retry}{sandbox}{_connection_options(run)}{_sheet_options(run)}"
         steps.append(f"The last column of retry.csv says what is wrong. Fix its rows, then run: {command}")
     return steps
 
 
-def _column_options(run: RunRecord) -> str:
+def _connection_options(run: RunRecord) -> str:
+    """The options that say where the run went, each with a blank in front; "" where no option said it."""
+    return as_options(run.options.get(NAMED_BY) or ())
+
+
+def _sheet_options(run: RunRecord) -> str:
     """The options by which a retry reads its columns as the run did, each with a blank in front.
 
-    Without them a column that the user chose to ignore, such as ``groups``, would change accounts.
+    Without them a column that the user chose to ignore, such as ``groups``, would change accounts. ``retry.csv`` is
+    UTF-8 with commas, also where the environment or bulkid.toml say otherwise for every sheet.
     """
     given = run.options.get("sheet") or {}
     mapped = [("--map", f"{column}={field}") for column, field in (given.get("column_map") or {}).items()]
     ignored = [("--ignore-column", column) for column in given.get("ignore_columns") or ()]
-    return "".join(f" {option} {as_argument(printable_line(text))}" for option, text in (*mapped, *ignored))
+    form = [(f"--{name}", own) for name, own in RETRY_FORM.items() if name in (given.get("standing") or ())]
+    return as_options((*mapped, *ignored, *form))
+
+
+def as_options(given: Iterable[tuple[str, str]]) -> str:
+    """Options of a command line that a user copies, each with a blank in front of it."""
+    return "".join(f" {option} {as_argument(printable_line(text))}" for option, text in given)
 
 
 def note_of(run: RunRecord) -> str:
@@ -93,7 +112,7 @@ def trial_outcome(run: RunRecord, left: int) -> str:
     finished = trial_finished(run)
     if _continuing_job(run):
         return f"{finished} {how_to_resume(run)}"
-    return f"{finished} Next: review the remaining {left:,} with: bulkid resume {run.run_id}"
+    return f"{finished} Next: review the remaining {left:,} with: bulkid resume {run.run_id}{_connection_options(run)}"
 
 
 def trial_finished(run: RunRecord) -> str:
@@ -110,7 +129,7 @@ def how_to_resume(run: RunRecord) -> str:
         return "Start it again with the same input."
     if job := _continuing_job(run):
         return f"To continue, start the job {job!r} again."
-    return f"Continue with: bulkid resume {run.run_id}"
+    return f"Continue with: bulkid resume {run.run_id}{_connection_options(run)}"
 
 
 def _continuing_job(run: RunRecord) -> str:

@@ -15,6 +15,7 @@ from bulkid.journal.queries import drop_run
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import RunRecord, RunStatus
 from bulkid.report.atomic import prepare_folder, remove_leftovers
+from bulkid.report.summary import NAMED_BY
 from bulkid.report.writer import remove_report
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution import finish
@@ -292,7 +293,7 @@ async def _begin(
     info = run_input.info
     if info.spreadsheet and "xlsx" not in options.formats:
         options = replace(options, formats=(*options.formats, "xlsx"))
-    stored = {**dump_options(options), **run_input.stored_options}
+    stored = {**dump_options(options), NAMED_BY: target.named_by, **run_input.stored_options}
     record = new_record(context, info, base_of(target).url, stored, command=run_input.command, run_id=run_id)
     has_reports = path_exists(options.report_dir)
     folder = prepare_folder(options.report_dir.absolute(), record.run_id)
@@ -359,6 +360,9 @@ async def resume(
         remove_leftovers(folder)
         before = await in_thread(find_resumable, journal, record.run_id)
         record = replace(before, host=platform.node(), pid=os.getpid())
+        if target.named_by:
+            record = replace(record, options={**record.options, NAMED_BY: target.named_by})
+            await in_thread(partial(journal.update_run, record.run_id, options=record.options))
         run_input = None if record.phase == "planned" else await _reopen(stack, journal, record, options, context)
         execution = Execution(journal, record, target, options, context, folder, resumed=True, reconfirm=reconfirm)
         try:

@@ -55,7 +55,8 @@ def dump_options(options: RunOptions) -> dict[str, Any]:
 def load_options(stored: Mapping[str, Any]) -> RunOptions:
     """Return the options that :func:`dump_options` stored."""
     sheet = {**stored.get("sheet", {})}
-    sheet["ignore_columns"] = tuple(sheet.get("ignore_columns", ()))
+    for name in ("ignore_columns", "standing"):
+        sheet[name] = tuple(sheet.get(name, ()))
     quota = stored.get("quota")
     bound, change, delete = (stored.get(name) for name in ("max_failures", "max_change", "max_delete"))
     return RunOptions(

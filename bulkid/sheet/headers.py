@@ -37,6 +37,7 @@ class SheetOptions:
     delimiter: str | None = None  # one character, or tab, comma, semicolon, pipe; None detects it
     follow_links: bool = True  # whether the file may be a link; not in a folder that others may write to
     system_encoding: str | None = None  # the code page that this system's programs write (Windows), if any
+    standing: tuple[str, ...] = ()  # those of these options that the environment or bulkid.toml sets for every sheet
 
 
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)

@@ -131,7 +131,7 @@ class SheetFile:
             SheetError: The headers do not say it, or the sheet as a whole cannot be read.
         """
         table, is_text = self._table, self._kind == "csv"
-        if is_text and self._options.sheet is not None:
+        if is_text and self._options.sheet is not None and "sheet" not in self._options.standing:
             raise SheetError(f"{self.label} is text and has no worksheets.", hint="Leave out --sheet.")
         where = self.label if is_text else f'{self.label}, worksheet "{printable_line(table.name)}",'
         try:

@@ -352,3 +352,37 @@ def test_the_commands_that_follow_a_plan_and_a_run_have_their_address(planner: B
     (planner.folder / "sheet.csv").write_text("name,display_name\nnobody at all,X\nrobot-0001,Y\n", encoding="utf-8")
     ran = planner("run", "sheet.csv", "--url", host.url, "--yes", "--skip-invalid")
     assert f"retry.csv --url {host.url}\n" in ran.stdout
+
+
+def test_reports_written_later_and_resumes_advise_commands_for_the_server_of_the_run(
+    planner: Bulkid, host: Hosted
+) -> None:
+    (planner.folder / "bulkid.toml").write_text("[profiles.eu]\nconcurrency = 4\n", encoding="utf-8")
+    where = f"--url {host.url} --profile eu"
+    sheet_of(planner.folder, [("name", "display_name"), *((f"robot-000{number}", "X") for number in (1, 2, 3))])
+    ran = planner("run", "sheet.csv", *where.split(), "--yes", "--first", "1")
+    (run_id,) = (run["run_id"] for run in json.loads(planner("runs", "--json").stdout))
+    advice = f"bulkid resume {run_id} {where}"
+    assert ran.stdout.endswith(f"{advice}\n")
+    elsewhere = connected_to(planner.folder, "http://127.0.0.1:1")
+    assert elsewhere("report", run_id).stdout.endswith(f"{advice}\n")
+    unconfirmed = elsewhere("resume", run_id, *where.split())
+    assert unconfirmed.stderr.rstrip().endswith(f"bulkid resume {run_id} --yes {where}")
+    _, *arguments = shlex.split(unconfirmed.stderr.rpartition("with: ")[2])
+    assert elsewhere(*arguments).returncode == 0
+
+
+def test_the_advice_to_run_a_retry_holds_also_where_sheets_are_read_otherwise(planner: Bulkid) -> None:
+    others = {"BULKID_DELIMITER": ";", "BULKID_ENCODING": "cp1252", "BULKID_SHEET": "Robots"}
+    bulkid = Bulkid(planner.folder, {**planner.env, **others})
+    sheet = planner.folder / "sheet.csv"
+    sheet.write_text("name;display_name\nrobot-0001;Zoë, née\nnobody;Y\n", encoding="cp1252")
+    ran = bulkid("run", "sheet.csv", "--yes", "--skip-invalid")
+    assert ran.returncode == 1, all_text(ran)
+    _, *arguments = shlex.split(ran.stdout.rpartition("run: ")[2])
+    retry = planner.folder / arguments[1]
+    text = retry.read_text(encoding="utf-8-sig").replace("nobody,Y", '"robot-0002","Zoë, née"')
+    retry.write_text(text, encoding="utf-8-sig")
+    again = bulkid(*arguments, "--yes", "--json")
+    assert summary_of(again)["updated"] == 1, all_text(again)
+    assert_clear(bulkid("check", "sheet.csv", "--sheet", "Robots"), 2, "has no worksheets", "--sheet")

@@ -9,6 +9,8 @@ from bulkid.report.summary import ending, how_to_resume, next_steps, status_labe
 
 RUN = RunRecord("20260131-081500-ab12", 0.0, RunStatus.INTERRUPTED, "run", "a.csv", "", "", "", 1, phase="planned")
 COMMAND = f"Continue with: bulkid resume {RUN.run_id}"
+FAILURES = replace(RUN, status=RunStatus.COMPLETED_WITH_FAILURES)
+IN_EU = {"named_by": [["--profile", "eu"]]}
 
 
 @pytest.mark.parametrize(
@@ -90,8 +92,27 @@ def test_a_retry_is_run_with_the_options_that_say_what_its_columns_mean() -> Non
 
 
 def test_a_retry_goes_to_the_server_of_its_run() -> None:
-    failures = replace(RUN, status=RunStatus.COMPLETED_WITH_FAILURES)
-    (step,) = next_steps(replace(failures, options={"sandbox": True}), {"failed": 1})
+    (step,) = next_steps(replace(FAILURES, options={"sandbox": True}), {"failed": 1})
     assert step.endswith("bulkid run retry.csv --sandbox")
-    (step,) = next_steps(failures, {"failed": 1}, connection=" --profile eu")
+    (step,) = next_steps(replace(FAILURES, options=IN_EU), {"failed": 1})
     assert step.endswith("bulkid run retry.csv --profile eu")
+
+
+def test_a_run_is_continued_on_its_own_server() -> None:
+    assert how_to_resume(replace(RUN, options=IN_EU)) == f"{COMMAND} --profile eu"
+    trial = replace(RUN, options={"first": 5, **IN_EU}, counters={"left_accounts": 6, "left_rows": 6})
+    (step,) = next_steps(trial, {"pending": 6})
+    assert step.endswith(f"bulkid resume {RUN.run_id} --profile eu")
+    options = {"undo": "20260130-1-ab", "recreate": True, "allow_delete": True, **IN_EU}
+    undo = replace(RUN, command="undo", status=RunStatus.COMPLETED_WITH_FAILURES, options=options)
+    (step,) = next_steps(undo, {"invalid": 1})
+    assert step.endswith("bulkid undo 20260130-1-ab --recreate --allow-delete --profile eu")
+
+
+def test_a_retry_is_read_as_it_was_written_whatever_holds_for_other_sheets() -> None:
+    for given, options in (
+        ({"standing": ["sheet", "encoding", "delimiter"]}, " --encoding utf-8 --delimiter comma"),
+        ({"standing": [], "delimiter": ";", "encoding": "cp1252"}, ""),
+    ):
+        (step,) = next_steps(replace(FAILURES, options={"sheet": given}), {"failed": 1})
+        assert step.endswith(f"bulkid run retry.csv{options}")
