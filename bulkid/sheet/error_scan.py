@@ -68,6 +68,7 @@ class ErrorScan:
     text: int = 0  # characters that the cells hold together, as far as they share them in the file
     merged: bool = False  # whether it has merged cells, where calamine does not say so
     ranges: Sequence[Range] = ()  # the merged cells, where calamine does not give them
+    is_indented: bool = False  # of an .ods: white space stands between the tags of its table
 
 
 # --- xlsx

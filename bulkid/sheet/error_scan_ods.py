@@ -2,12 +2,18 @@
 
 A row or a cell is repeated as often as it says. calamine writes all of them out, of every table, as soon as it opens
 the file; so the scan counts them first. It also corrects cells whose text calamine does not give as it is shown.
+
+Gnumeric and SheetJS indent their XML. calamine refuses white space between two cells, and takes that between a cell and
+its paragraph for a part of the text; so it gets such a file without it.
 """
 
+import io
+import re
+import zipfile
 from collections.abc import Mapping
 from typing import BinaryIO, NamedTuple
 
-from bulkid.sheet.archive_parts import Archive, Handler, ScanError, parse
+from bulkid.sheet.archive_parts import Archive, Handler, ScanError, parse, without_declaration
 from bulkid.sheet.cells import NOT_CALCULATED, is_error
 from bulkid.sheet.error_scan import MAX_AREA, MAX_COLUMNS, MAX_ROWS, Errors, ErrorScan, no_such_cell
 
@@ -20,14 +26,46 @@ _SPACES = {f"urn:oasis:names:tc:opendocument:xmlns:{prefix}:1.0": prefix for pre
 """The prefixes that every program gives to these namespaces; calamine knows no others."""
 _VALUES = frozenset(f"office:{kind}" for kind in ("value", "date-value", "time-value", "boolean-value", "string-value"))
 _BREAKS = {"text:tab": "\t", "text:line-break": "\n"}
+_CONTENT = "content.xml"
+_OTHER_PARTS = ("mimetype", "META-INF/manifest.xml")  # that calamine reads
+_WHITE = " \t\r\n"  # of XML
+_INDENT = re.compile(rb"<(/?)text:[ph](?=[ \t\r\n/>])[^<>]*>|(?<=>)[ \t\r\n]+(?=<|\Z)")
+"""White space between two tags; and the tags of paragraphs, where it belongs to the text."""
 
 
 def scan_ods(stream: BinaryIO) -> dict[str, ErrorScan]:
     """Scan all tables of an ``.ods``; raises as :func:`scan_xlsx`."""
     with Archive(stream) as archive:
         tables = _Tables()
-        parse(archive.blocks("content.xml"), tables)
+        parse(archive.blocks(_CONTENT), tables)
         return tables.found
+
+
+def without_indents(stream: BinaryIO) -> BinaryIO:
+    """Copy what calamine reads of an ``.ods``, without the white space that stands outside of texts.
+
+    One that has a comment, in which anything may stand, is returned as it is.
+    """
+    copy = io.BytesIO()
+    with Archive(stream) as archive, zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as parts:
+        for part in _OTHER_PARTS:
+            parts.writestr(part, archive.read(part.lower()))
+        depth = 0  # of paragraphs
+
+        def kept(found: "re.Match[bytes]") -> bytes:
+            nonlocal depth
+            piece = found[0]
+            if found[1] is None:
+                return piece if depth else b""
+            depth += -1 if found[1] else not piece.endswith(b"/>")
+            return piece
+
+        with parts.open(_CONTENT, "w") as content:
+            for block in without_declaration(archive.blocks(_CONTENT), b"<"):
+                if b"<!" in block or b"<?" in block:
+                    return stream
+                content.write(_INDENT.sub(kept, block))
+    return copy
 
 
 class _OdsCell(NamedTuple):
@@ -51,7 +89,7 @@ class _Tables(Handler):
         self._is_merged = False
         self._cells: list[_OdsCell] = []  # of the row
         self._columns = self._paragraphs = self._texts = self._annotations = self._shapes = 0
-        self._filled = self._is_read_wrong = self._is_shown = False
+        self._filled = self._is_read_wrong = self._is_shown = self._is_indented = False
         self._attributes: dict[str, str] = {}
         self._value: list[str] = []
 
@@ -87,7 +125,7 @@ class _Tables(Handler):
             raise ScanError("a table of it lies within another, or has the same name")
         self._table = name  # calamine passes over a table without one
         self._errors = {}
-        self._is_merged = False
+        self._is_merged = self._is_indented = False
         self._row = self._width = self._area = self._held = self._written = self._shown = self._characters = 0
 
     def _start_cell(self, attributes: dict[str, str]) -> None:
@@ -101,6 +139,8 @@ class _Tables(Handler):
     def text(self, data: str) -> None:
         if self._texts and self._table is not None:
             self._add(data)
+        elif not data.strip(_WHITE):
+            self._is_indented = True
 
     def _add(self, text: str) -> None:
         """Add to what the cell shows; texts in notes and shapes are not shown in it."""
@@ -116,7 +156,9 @@ class _Tables(Handler):
         if self._table is None:
             return
         if name == "table:table":
-            self.found[self._table] = ErrorScan(self._errors, self._area, self._characters, self._is_merged)
+            self.found[self._table] = ErrorScan(
+                self._errors, self._area, self._characters, self._is_merged, is_indented=self._is_indented
+            )
             self._table = None
         elif name == "table:table-row":
             self._end_row()

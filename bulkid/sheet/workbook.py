@@ -20,7 +20,7 @@ from bulkid.sheet.archive_parts import Archive, ScanError
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
 from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, Range, check_shared_strings, main_part, scan_xlsx
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb
-from bulkid.sheet.error_scan_ods import scan_ods
+from bulkid.sheet.error_scan_ods import scan_ods, without_indents
 from bulkid.text import fold, printable_line
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     from python_calamine import CalamineWorkbook
 
     _check_content(stream, source, kind)
-    scan = _scan_ahead(stream, source, kind)
+    scan, stream = _scan_ahead(stream, source, kind)
     stream.seek(0)
     book = sheet_errors(source, lambda: CalamineWorkbook.from_filelike(io.BytesIO(stream.read())))
     name, guessed = _choose(book, source, wanted)
@@ -101,25 +101,31 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     return Table(rows, notes, name, names, guessed, first_column=_first_column(sheet, found.errors), close=book.close)
 
 
-def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> Callable[[str, int], ErrorScan]:
-    """Scan everything that calamine reads as soon as it opens a file; return the scan of one worksheet."""
+def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> tuple[Callable[[str, int], ErrorScan], BinaryIO]:
+    """Scan everything that calamine reads as soon as it opens a file.
+
+    Returns:
+        The scan of one worksheet, and the file as calamine can read it.
+    """
     if kind == "xls":
         sheets = _scanned(source, lambda: scan_xls(stream))
         _check_size(source, sum(each.area for each in sheets))
-        return lambda _, position: sheets[position]
+        return (lambda _, position: sheets[position]), stream
     if kind == "ods":
         tables = _scanned(source, lambda: scan_ods(stream))
         _check_size(source, sum(each.area for each in tables.values()), sum(each.text for each in tables.values()))
-        return lambda name, _: tables[name]
+        if any(each.is_indented for each in tables.values()):
+            stream = _scanned(source, lambda: without_indents(stream))
+        return (lambda name, _: tables[name]), stream
     if kind == "xlsb":
-        return lambda name, _: scan_xlsb(stream, name)
+        return (lambda name, _: scan_xlsb(stream, name)), stream
 
     def strings() -> int:
         with Archive(stream) as archive:
             return check_shared_strings(archive)
 
     longest = _scanned(source, strings)
-    return lambda name, _: scan_xlsx(stream, name, longest)
+    return (lambda name, _: scan_xlsx(stream, name, longest)), stream
 
 
 def cell_text(value: CellValue) -> str:

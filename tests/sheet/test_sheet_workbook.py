@@ -298,6 +298,40 @@ def test_what_a_merged_cell_of_ods_covers_counts_as_blank_too() -> None:
     assert not read(ods(ods_row("name") + ods_row("a")), "s.ods", sheet="S")[0].info.notes
 
 
+INDENT = "\n      "
+PARAGRAPHS = st.lists(st.sampled_from(["a", " ", "  b ", "<text:s/>", "<text:span>x</text:span>", INDENT]), max_size=4)
+
+
+@settings(max_examples=60)
+@given(cells=st.lists(st.lists(PARAGRAPHS, max_size=3), min_size=1, max_size=3))
+def test_an_ods_whose_xml_is_indented_reads_as_one_that_is_not(cells: list[list[list[str]]]) -> None:
+    """Gnumeric and SheetJS indent it."""
+
+    def table(indent: str) -> bytes:
+        def element(name: str, attributes: str, *inside: str) -> str:
+            return f"<{name}{attributes}>" + "".join(indent + each for each in inside) + f"{indent}</{name}>"
+
+        def cell(*paragraphs: list[str]) -> str:
+            note = f"<office:annotation>{indent}<text:p>hidden</text:p>{indent}</office:annotation>"
+            texts = [f"<text:p>{''.join(each)}</text:p>" for each in paragraphs]
+            return element("table:table-cell", ' office:value-type="string"', note, *texts, "<text:p/>")
+
+        number = element("table:table-cell", ' office:value-type="float" office:value="88"', "<text:p>88</text:p>")
+        rows = [(cell(["name"]), cell(["groups"]))]
+        rows += [(cell([f"r{at}"]), cell(*texts)) for at, texts in enumerate(cells)]
+        names = element("table:named-expressions", "", "<table:named-range/>")
+        return ods(indent.join(element("table:table-row", "", *row, number) for row in rows) + names)
+
+    plain, indented = (read(table(each), "s.ods", sheet="S")[1] for each in ("", INDENT))
+    assert [row.cells for row in indented] == [row.cells for row in plain]
+    assert len(plain) == len(cells)
+
+
+def test_an_ods_with_a_comment_between_its_cells_is_refused() -> None:
+    row = ods_row("r").replace("<table:table-cell", " <!-- </text:p> --><table:table-cell")
+    assert "cannot be read" in refused(ods(ods_row("name") + row), "s.ods", sheet="S")
+
+
 # --- files that are not what they seem
 
 
