@@ -15,6 +15,7 @@ from bulkid.journal.names import LONGEST_NAME
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet.formula_escape import escape_formula
 from bulkid.web.audit import REFUSAL, note, note_refusal
+from bulkid.web.auth import passwords
 from bulkid.web.auth.access import RefusedError, Role
 from bulkid.web.auth.passwords import require_good_password
 from bulkid.web.auth.throttle import new_device_cookie
@@ -121,6 +122,13 @@ async def account(request: web.Request, *, link: str = "", failed: str = "", sta
         idle_s=console.authenticator.idle_s,
         sessions=await console.sessions.of_user(record.user_key, record.epoch),
         present=record.session_hash,
+        password_rules={
+            "min": passwords.MIN_LENGTH,
+            "max": passwords.MAX_LENGTH,
+            "read": passwords.MAX_ESTIMATED,
+            "unrelated": passwords.MIN_UNRELATED,
+            "words": passwords.related_words(principal_of(request).person),
+        },
     )
 
 

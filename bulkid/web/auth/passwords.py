@@ -11,10 +11,10 @@ from bulkid.journal.names import user_key
 
 MIN_LENGTH: Final = 12  # OWASP ASVS 4.0 2.1.1; shorter ones that are stored keep working
 MAX_LENGTH: Final = 200  # characters: what is longer only makes hashing dear
+MAX_ESTIMATED: Final = 72  # characters that zxcvbn looks at: its time grows faster than the length
+MIN_UNRELATED: Final = 8  # letters and digits besides the user name and "bulkid"
 
-_MAX_ESTIMATED: Final = 72  # characters that zxcvbn looks at: its time grows faster than the length
 _MIN_SCORE: Final = 3  # of 0 to 4: at least 10^8 guesses
-_MIN_UNRELATED: Final = 8  # letters and digits besides the user name and "bulkid"
 _MIN_WORD: Final = 3  # characters of a part of a user name that counts
 _ESTIMATE_LOCK: Final = threading.Lock()  # zxcvbn may keep the words of a call in a table that all calls share
 
@@ -29,23 +29,23 @@ def require_good_password(password: str, name: str) -> None:
     characters.
     """
     require_length(password)
-    words = _words_of(name)
-    other = user_key(password[:_MAX_ESTIMATED])
+    words = related_words(name)
+    other = user_key(password[:MAX_ESTIMATED])
     for word in words:
         other = other.replace(word, " ")
     hint = "Several uncommon words make a good password; choose another."
-    if other != user_key(password[:_MAX_ESTIMATED]) and sum(map(str.isalnum, other)) < _MIN_UNRELATED:
+    if other != user_key(password[:MAX_ESTIMATED]) and sum(map(str.isalnum, other)) < MIN_UNRELATED:
         raise UsageError('The password is too close to the user name or to "bulkid".', hint=hint)
     from zxcvbn import zxcvbn
 
     with _ESTIMATE_LOCK:
-        found = zxcvbn(password[:_MAX_ESTIMATED], user_inputs=list(words))
+        found = zxcvbn(password[:MAX_ESTIMATED], user_inputs=list(words))
     if found["score"] < _MIN_SCORE:
         raise UsageError("The password is common, or easy to guess.", hint=hint)
 
 
-def _words_of(name: str) -> tuple[str, ...]:
-    """The user name, its parts and "bulkid", the longest first."""
+def related_words(name: str) -> tuple[str, ...]:
+    """The user name, its parts and "bulkid", the longest first, as :func:`user_key` writes them."""
     key = user_key(name)
     parts = "".join(letter if letter.isalnum() else " " for letter in key).split()
     words = {key, *parts, "bulkid"}

@@ -72,6 +72,58 @@ all("[data-show-password]", (button) => {
   button.form.addEventListener("submit", () => show(false));
 });
 
+// The meter tells the length of a new password, and what the console is sure to refuse. It calls no password strong: the
+// console finds common ones only when the form is sent. The rules are those of bulkid/web/auth/passwords.py.
+all("[data-password-meter]", (box) => {
+  const field = box.closest("form").elements[box.dataset.passwordMeter];
+  const rules = JSON.parse(box.dataset.rules);
+  const [bar, words] = box.children;
+
+  function lowered(text) {
+    const folded = text.normalize("NFD").toLowerCase().normalize("NFKC");
+    return folded.split(/\s+/).filter(Boolean).join(" ");
+  }
+
+  function isRelated(letters) {
+    const key = lowered(letters.slice(0, rules.read).join(""));
+    const other = rules.words.reduce((text, word) => text.replaceAll(word, " "), key);
+    return other !== key && (other.match(/[\p{L}\p{N}]/gu) || []).length < rules.unrelated;
+  }
+
+  function verdict(letters) {
+    if (letters.length === 0) {
+      return "";
+    }
+    if (letters.length < rules.min) {
+      return `Too short: a password has at least ${rules.min} characters.`;
+    }
+    if (letters.length > rules.max) {
+      return `Too long: a password has at most ${rules.max} characters.`;
+    }
+    if (isRelated(letters)) {
+      return 'Too close to the user name or to "bulkid".';
+    }
+    if (/^(.{1,4})\1+$/su.test(letters.slice(0, rules.read).join(""))) {
+      return "Easy to guess: it repeats itself.";
+    }
+    return "Long enough. The console refuses a common password when the form is sent.";
+  }
+
+  function show() {
+    const letters = [...field.value];
+    const found = verdict(letters);
+    bar.value = letters.length;
+    if (words.textContent !== found) {
+      words.textContent = found;
+    }
+  }
+
+  box.hidden = false;
+  field.setAttribute("aria-describedby", words.id);
+  field.addEventListener("input", show);
+  show();
+});
+
 // Uploading: drag and drop, and a message before a file is sent that is too large.
 all("form[data-drop]", (form) => {
   const input = form.querySelector("input[type=file]");
