@@ -66,12 +66,14 @@ _CELL_RECORDS = frozenset(
 _BIFF8 = 0x0600  # the version; texts before it have no byte that says whether they are wide
 _LAST_XLS_COLUMN = 255
 _LIBRE_OFFICE = (0x0DBB, 0x07CC, 0)  # build, year and flags; Excel 97 has the first two, and sets a flag
+_WRITER = 0x005C
+_XLWT = b"None"  # writes that for the user, padded with blanks, and an empty text for the value of every formula
 _XLS_CELL_HEAD = 6  # bytes: row, column and style
 _ZERO = bytes(8)
 _CALCULATE_ON_LOAD = 2  # of a formula that the program which wrote it did not calculate, such as Apache POI
 _FILEPASS = 0x002F  # the workbook is encrypted from here on
 _NO_NUMBER = 0xFFFF  # closes a formula's result that is no number; its first byte then says what it is
-_RESULT_IS_TEXT, _RESULT_IS_ERROR = 0, 2
+_RESULT_IS_TEXT, _RESULT_IS_ERROR, _RESULT_IS_BLANK = 0, 2, 3
 _OLD_BOFS = frozenset({0x0009, 0x0209, 0x0409})  # before BIFF5, which no workbook of several sheets has
 
 # [MS-CFB] 2.1 sector numbers
@@ -193,18 +195,23 @@ def scan_xls(stream: BinaryIO) -> list[ErrorScan]:
     book = workbook_stream(stream.read())
     starts = []
     strings = 0
-    for kind, start, _ in _biff_records(book, 0, may_nest=False):
+    is_xlwt = False
+    for kind, start, size in _biff_records(book, 0, may_nest=False):
         if kind == _FILEPASS:
             raise PasswordError
         if kind == _BOUNDSHEET:
             starts.append(struct.unpack_from("<I", book, start)[0])
         elif kind == _SHARED_STRINGS:
             strings = struct.unpack_from("<I", book, start + 4)[0]
+        elif kind == _WRITER:
+            is_xlwt = book[start : start + size].rstrip(b" ") == _XLWT
     version, _, *writer = struct.unpack_from("<HHHHI", book, 4)
     is_biff8, loses_texts = version == _BIFF8, tuple(writer) == _LIBRE_OFFICE
-    return [
-        _scan_xls_sheet(book, start, _XlsCells(strings, is_biff8=is_biff8, loses_texts=loses_texts)) for start in starts
-    ]
+
+    def cells() -> _XlsCells:
+        return _XlsCells(strings, is_biff8=is_biff8, loses_texts=loses_texts, never_calculates=is_xlwt)
+
+    return [_scan_xls_sheet(book, start, cells()) for start in starts]
 
 
 def _scan_xls_sheet(book: bytes, position: int, cells: "_XlsCells") -> ErrorScan:
@@ -227,15 +234,18 @@ class _XlsCells:
 
     ``loses_texts``: LibreOffice wrote it, which writes 0 for the text of a formula that it has not calculated anew. A 0
     of a formula then says nothing.
+
+    ``never_calculates``: xlwt wrote it. An empty text of a formula then says nothing.
     """
 
-    def __init__(self, strings: int, *, is_biff8: bool, loses_texts: bool) -> None:
+    def __init__(self, strings: int, *, is_biff8: bool, loses_texts: bool, never_calculates: bool) -> None:
         self.errors: Errors = {}
         self.last_row = self.last_column = 0
         self.awaits_text = False  # of a formula, in a record to come
         self._strings = strings
         self._is_biff8 = is_biff8
         self._loses_texts = loses_texts
+        self._never_calculates = never_calculates
 
     def add(self, kind: int, record: bytes) -> None:
         """Take the record of a cell, or of several side by side."""
@@ -251,9 +261,11 @@ class _XlsCells:
         elif kind == _LABEL_SHARED and struct.unpack_from("<I", record, _XLS_CELL_HEAD)[0] >= self._strings:
             raise ScanError("a cell of it names a shared text that it does not have")
         elif kind == _FORMULA:
-            self.awaits_text = _formula_result(record)[0] == _RESULT_IS_TEXT
+            result = _formula_result(record)[0]
+            self.awaits_text = result == _RESULT_IS_TEXT
             value, options = struct.unpack_from("<8sH", record, _XLS_CELL_HEAD)
-            if value == _ZERO and (self._loses_texts or options & _CALCULATE_ON_LOAD):
+            is_lost = value == _ZERO and (self._loses_texts or options & _CALCULATE_ON_LOAD)
+            if is_lost or (self._never_calculates and result == _RESULT_IS_BLANK):
                 self.errors.setdefault(row + 1, {})[column] = NOT_CALCULATED
         code = _biff_error(kind, record)
         if code is not None:

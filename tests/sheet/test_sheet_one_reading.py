@@ -382,6 +382,14 @@ def test_a_character_of_xls_that_calamine_cannot_decode_is_not_replaced() -> Non
     assert cells(xls_with(whole), "s.xls") == [(("r", "\U0001f44d"), [])]
 
 
+@pytest.mark.parametrize(("user", "row"), [(b"None", ("#NOT_CALCULATED!", ["error_cell"])), (b"\4\0\0jane", ("", []))])
+def test_a_formula_that_xlwt_wrote_is_not_taken_for_a_blank_cell(user: bytes, row: tuple[str, list[str]]) -> None:
+    """The library xlwt writes an empty text for the value of every formula. Excel writes one where it is the value."""
+    formula = BIFF(0x0006, struct.pack("<HHH", 1, 1, 0) + bytes([3, 0, 0, 0, 0, 0, 255, 255]) + bytes(8))
+    content = sheet_books.xls({"S": [["name", "groups"], ["r", None]]}, inside=formula, user=user)
+    assert cells(content, "s.xls") == [(("r", row[0]), row[1])]
+
+
 def test_of_two_workbooks_in_one_xls_the_newer_one_is_scanned_as_it_is_read() -> None:
     """Excel 97 could save both; the older one came first in the directory here, and had no error."""
     content = bytearray(sheet_books.xls({"S": [["name", "groups"], ["r", Error("#N/A")]]}))

@@ -150,7 +150,9 @@ def _xls_cell(row: int, column: int, cell: Cell) -> bytes:
     return b"" if cell is None else _biff(0x0203, place + struct.pack("<d", cell))
 
 
-def xls(sheets: dict[str, Rows], *, pad: bool = True, locked: bool = False, inside: bytes = b"") -> bytes:
+def xls(
+    sheets: dict[str, Rows], *, pad: bool = True, locked: bool = False, inside: bytes = b"", user: bytes = b""
+) -> bytes:
     """Return a BIFF8 workbook; without ``pad`` it is short enough to live in the small sectors."""
     bodies = [
         _bof(0x0010)
@@ -160,6 +162,7 @@ def xls(sheets: dict[str, Rows], *, pad: bool = True, locked: bool = False, insi
         for rows in sheets.values()
     ]
     head = _bof(0x0005) + _biff(0x0042, struct.pack("<H", 1200)) + (_biff(0x002F, bytes(54)) if locked else b"")
+    head += _biff(0x005C, user.ljust(112)) if user else b""
     entries = [struct.pack("<BBBB", 0, 0, len(name), 1) + name.encode("utf-16-le") for name in sheets]
     offset = len(head) + sum(4 + 4 + len(entry) for entry in entries) + 4
     for entry, body in zip(entries, bodies, strict=True):
