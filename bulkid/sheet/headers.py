@@ -102,7 +102,8 @@ def suggest_fields(headers: Sequence[str], options: SheetOptions | None = None) 
     A field that another column has by its exact header is no guess for a second one.
     """
     options = options or SheetOptions()
-    mapped = {**{header_key(name): column for name, column in options.column_map.items()}, **options.column_map}
+    by_key = {header_key(name): column for name, column in options.column_map.items()}
+    mapped = {**by_key, "": "", **options.column_map}
     ignored = {*options.ignore_columns, *map(header_key, options.ignore_columns)}
     known = _known()
     certain = [
@@ -235,8 +236,8 @@ def _ignored(columns: Sequence[str], headers: Sequence[str], keys: Sequence[str]
 
 
 def _columns_named(column: str, headers: Sequence[str], keys: Sequence[str], option: str, first: int) -> list[int]:
-    wanted = header_key(column)
-    exact = [index for index, header in enumerate(headers) if wanted and trim(header) == trim(column)]
+    wanted = header_key(column)  # empty for a header such as -, which is named letter by letter
+    exact = [index for index, header in enumerate(headers) if trim(header) and trim(header) == trim(column)]
     found = exact or [index for index, key in enumerate(keys) if wanted and key == wanted]
     if not found:
         raise SheetError(

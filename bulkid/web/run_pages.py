@@ -334,7 +334,8 @@ def _columns_as_read(record: RunRecord) -> ReadOptions:
     """Read the columns of a retry as its run did: one that a user chose to ignore must not change accounts now."""
     given = load_options(record.options).sheet
     mapped, ignored = (set(map(header_key, names)) for names in (given.column_map, given.ignore_columns))
-    fields = dict(zip(record.sheet.get("headers", ()), record.sheet.get("fields", ()), strict=True))
+    read = zip(record.sheet.get("headers", ()), record.sheet.get("fields", ()), strict=True)
+    fields = {header: field for header, field in read if header.strip()}
     return ReadOptions(
         column_map={header: field for header, field in fields.items() if field and header_key(header) in mapped},
         ignore_columns=tuple(header for header, field in fields.items() if not field and header_key(header) in ignored),

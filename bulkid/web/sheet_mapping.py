@@ -8,6 +8,7 @@ from typing import Final
 from bulkid.errors import BulkidError
 from bulkid.resources import current
 from bulkid.sheet import SheetPreview, UncertainEncodingError, column_label, column_letters, suggest_fields
+from bulkid.sheet.cells import trim
 from bulkid.sheet.headers import header_key
 from bulkid.web.previews import UploadPreview
 from bulkid.web.uploads import ReadOptions
@@ -151,9 +152,13 @@ def of_present_columns(reading: ReadOptions, seen: SheetPreview) -> ReadOptions:
 
     They are those of another reading: with another delimiter the columns have other headers.
     """
-    keys = set(map(header_key, seen.headers))
-    column_map = {header: field for header, field in reading.column_map.items() if header_key(header) in keys}
-    ignored = tuple(header for header in reading.ignore_columns if header_key(header) in keys)
+    present = {*map(header_key, seen.headers), *map(trim, seen.headers)} - {""}
+
+    def is_present(header: str) -> bool:
+        return header_key(header) in present or trim(header) in present
+
+    column_map = {header: field for header, field in reading.column_map.items() if is_present(header)}
+    ignored = tuple(filter(is_present, reading.ignore_columns))
     return replace(reading, column_map=column_map, ignore_columns=ignored)
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
 from bulkid.resources import ROBOT_ACCOUNTS
-from bulkid.sheet import SheetOptions, column_letters, fields_for_headers
+from bulkid.sheet import SheetOptions, column_letters, fields_for_headers, suggest_fields
 from bulkid.sheet.headers import near_miss, unused_note
 
 CONTRACT = {
@@ -126,6 +126,13 @@ def test_map_is_stronger_than_the_alias() -> None:
 
 def test_map_means_the_column_as_written_where_two_differ_in_case_only() -> None:
     assert fields("id", "Info", "info", column_map={"info": "display_name"}) == ("robot_account_id", "", "display_name")
+
+
+def test_a_header_of_separators_alone_is_named_letter_by_letter() -> None:
+    assert fields("id", "-", "_", "", column_map={"-": "name"}) == ("robot_account_id", "name", "", "")
+    assert fields("id", "Info", "-", "", ignore_columns=("-",)) == ("robot_account_id", "", "", "")
+    options = SheetOptions(column_map={"-": "name"})
+    assert [each.field for each in suggest_fields(("-", "_", ""), options)] == ["name", "", ""]
 
 
 def test_ignore_leaves_a_known_or_near_column_alone() -> None:

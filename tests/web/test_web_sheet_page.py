@@ -130,6 +130,18 @@ async def test_what_was_chosen_for_columns_of_another_delimiter_stands_in_the_wa
     assert page.url.endswith("/preview")
 
 
+@pytest.mark.parametrize("fields", [("name", "", "display_name"), ("name", "display_name", "")])
+async def test_a_column_whose_header_is_a_dash_may_be_chosen_or_ignored(
+    console: World, fields: tuple[str, ...]
+) -> None:
+    """Such headers are equal, without their separators, to those of columns without a header."""
+    path, _ = await _uploaded(console, b"Login,,-,note\nrobot-0001,,New,x\n")
+    form = {"continue": "1", "field-0": fields[0], "field-1": "", "field-2": fields[2], "field-3": fields[1]}
+    page = await console.browser.post(path, form)
+    assert page.url.endswith("/preview")
+    assert f"<ins>{'New' if fields[2] else 'x'}</ins>" in (await console.browser.preview_page(path)).text
+
+
 async def test_columns_that_cannot_be_read_as_a_program_chose_them_say_so(console: World) -> None:
     path, _ = await _uploaded(console, b"name,display_name\nrobot-0001,x\n")
     program = Program(console)
