@@ -295,7 +295,7 @@ def _host_name(raw: object) -> str:
 def formats(raw: object) -> tuple[str, ...]:
     """Report formats, each once, in the order given."""
     parse = choice(*choices())
-    return tuple(dict.fromkeys(parse(word) for item in _items(raw, ";,") for word in _items(item, ";,")))
+    return tuple(dict.fromkeys(parse(word) for item in _items(raw, ";,") for word in _items(item, ";,") or [item]))
 
 
 def column_map(raw: object) -> Mapping[str, str]:

@@ -151,6 +151,7 @@ def test_a_value_is_taken_in_every_form_that_users_write(parse: v.Parse, raw: ob
             for name in ("https://x", "x:8443", "x/y", "a b", "b\u00fc..x", "*.x")
         ),
         (v.formats, "pdf", "not a valid value"),
+        (v.formats, [""], "not a valid value"),  # of an option
         (v.column_map, "Robot", "Column=field"),
         (v.column_map, "=name", "Column=field"),
         (v.column_map, "Robot=", "Column=field"),
