@@ -202,10 +202,15 @@ def own_addresses(request: web.Request) -> list[str]:
 def addresses_of(serve: ServeOptions, reached: str = "") -> list[str]:
     """The addresses under which browsers reach a console; ``reached``: see :func:`own_names`."""
     if serve.behind_proxy:
-        return [f"https://{name}" for name in serve.public_names]
+        return [f"https://{_in_address(name)}" for name in serve.public_names]
     host = serve.host if serve.host not in _ALL_ADDRESSES else reached or "localhost"
-    names = (*serve.public_names, f"[{host}]" if ":" in host else host)
+    names = map(_in_address, (*serve.public_names, host))
     return [f"{'https' if serve.secure else 'http'}://{name}:{serve.port}" for name in names]
+
+
+def _in_address(name: str) -> str:
+    """Write the name of a host as it stands in an address: an IPv6 address in brackets."""
+    return f"[{name}]" if ":" in name else name
 
 
 def is_own(request: web.Request, host: str) -> bool:

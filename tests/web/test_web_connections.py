@@ -267,6 +267,11 @@ async def test_on_all_addresses_the_one_that_was_reached_and_the_public_names_ar
         (ServeOptions(port=443, host="0.0.0.0", certfile=Path("x")), ["https://localhost:443"]),  # noqa: S104
         (ServeOptions(port=8766, host="::1"), ["http://[::1]:8766"]),
         (ServeOptions(port=8766, behind_proxy=True, public_names=("b.example.com",)), ["https://b.example.com"]),
+        (
+            ServeOptions(port=8766, host="::", public_names=("2001:db8::1",), certfile=Path("x")),
+            ["https://[2001:db8::1]:8766", "https://localhost:8766"],
+        ),
+        (ServeOptions(port=8766, behind_proxy=True, public_names=("2001:db8::1",)), ["https://[2001:db8::1]"]),
     ],
 )
 def test_the_addresses_of_a_console_are_such_that_it_answers(serve: ServeOptions, addresses: list[str]) -> None:
