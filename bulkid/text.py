@@ -12,7 +12,9 @@ them.
 """
 
 import math
+import os
 import re
+import shlex
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -97,9 +99,18 @@ def quote(text: str) -> str:
     return f'"{shown}"'
 
 
+_PLAIN_ARGUMENT = re.compile(rf"(?!=)[\w.:/=+%{re.escape(os.sep)}-]+")
+_READ_IN_QUOTES = re.compile(r'["$`\\!]')
+"""What a shell of Unix reads inside of double quotes."""
+
+
 def as_argument(text: str) -> str:
-    """Write a path for a command line that a user copies: in quotes where a shell would take it apart."""
-    return f'"{text}"' if re.search(r"[\s&;()'|<>^]", text) else text
+    """Write a path or a name for a command line that a user copies: in quotes where a shell reads it otherwise."""
+    if _PLAIN_ARGUMENT.fullmatch(text):
+        return text
+    if os.name != "nt" and _READ_IN_QUOTES.search(text):
+        return shlex.quote(text)
+    return f'"{text}"'
 
 
 def count_of(count: int, one: str, many: str = "") -> str:

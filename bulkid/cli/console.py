@@ -24,7 +24,7 @@ from bulkid.extras import require_extra
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord
 from bulkid.journal.names import require_user_name
 from bulkid.logs import log
-from bulkid.text import count_of
+from bulkid.text import as_argument, count_of
 from bulkid.web.auth.access import Role
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def add(settings: Settings, name: str, role: str) -> int:
     with _open_store(settings) as store:
         if store.user(name) is not None:
             raise UsageError(
-                f"There is a user {name} already.", hint=f"Change the password with: bulkid users passwd {name}"
+                f"There is a user {name} already.",
+                hint=f"Change the password with: bulkid users passwd {as_argument(name)}",
             )
         store.add_user(name, chosen.word, _new_hash(name), SystemClock().now())
         _record_action(store, "user added", name, chosen.word)

@@ -25,6 +25,7 @@ from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, EXIT_USAG
 from bulkid.jobfile.read import JobFile, read_job
 from bulkid.model import RunStatus
 from bulkid.sheet import require_file
+from bulkid.text import as_argument
 
 MAX_NAME_WIDTH = 24
 """Letters of a job's name that are shown beside its progress."""
@@ -61,7 +62,7 @@ def plan(source: str, load: Load, *, to: str = "", show_all: bool = False, tells
     if to and not isinstance(job.source, Path):
         raise UsageError(
             f"Job {job.name}: a plan file holds the plan of one sheet, and a drop folder may have several.",
-            hint=f"Write the plan of one of its files: bulkid plan SHEET --out {to}",
+            hint=f"Write the plan of one of its files: bulkid plan SHEET --out {as_argument(to)}",
         )
 
     results: list[library.PlanResult] = []

@@ -12,6 +12,7 @@ from bulkid.journal.database import Database, repeated
 from bulkid.journal.names import EPOCH_BITS, user_key
 from bulkid.journal.schema import audit, sessions, tokens, users
 from bulkid.journal.store import Journal
+from bulkid.text import as_argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,8 @@ class ConsoleStore:
         with self.database.write() as connection:
             if connection.execute(select(users.c.key).where(users.c.key == user_key(name))).first() is not None:
                 raise UsageError(
-                    f"There is a user {name} already.", hint=f"Change the password with: bulkid users passwd {name}"
+                    f"There is a user {name} already.",
+                    hint=f"Change the password with: bulkid users passwd {as_argument(name)}",
                 )
             epoch = self._random_bits(EPOCH_BITS)
             connection.execute(insert(users).values(**values, epoch=epoch, created_at=at))

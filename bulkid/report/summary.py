@@ -91,10 +91,15 @@ def _sheet_options(run: RunRecord) -> str:
     UTF-8 with commas, also where the environment or bulkid.toml say otherwise for every sheet.
     """
     given = run.options.get("sheet") or {}
-    mapped = [("--map", f"{column}={field}") for column, field in (given.get("column_map") or {}).items()]
-    ignored = [("--ignore-column", column) for column in given.get("ignore_columns") or ()]
+    mapped = [("--map", f"{_on_one_line(column)}={field}") for column, field in (given.get("column_map") or {}).items()]
+    ignored = [("--ignore-column", _on_one_line(column)) for column in given.get("ignore_columns") or ()]
     form = [(f"--{name}", own) for name, own in RETRY_FORM.items() if name in (given.get("standing") or ())]
     return as_options((*mapped, *ignored, *form))
+
+
+def _on_one_line(header: str) -> str:
+    """Write a header as an option takes it: it names the column without regard to blanks, a new line among them."""
+    return " ".join(header.split())
 
 
 def as_options(given: Iterable[tuple[str, str]]) -> str:

@@ -1,6 +1,7 @@
 """Whatever names hold, a terminal gets text: no control characters, nothing that reorders a line, no markup."""
 
 import io
+import subprocess
 import sys
 from typing import Any
 
@@ -17,7 +18,7 @@ from bulkid.cli.stdio import SafeStream
 from bulkid.errors import UsageError
 from bulkid.model import RowError, RunRecord, RunStatus, Status
 from bulkid.runs import Finding, Snapshot
-from bulkid.text import printable, printable_json, printable_line
+from bulkid.text import as_argument, printable, printable_json, printable_line
 from tests.support.terminal_text import NASTY, STYLE, UNSAFE, assert_safe
 
 SENDING = Snapshot(1, 3, 1, 0, 2.0, 7, None, None, None)
@@ -177,3 +178,34 @@ def test_what_no_one_sees_in_a_name_is_shown_as_an_escape(character: str) -> Non
     written = printable_json(orjson.dumps(data).decode())
     assert written.isascii()
     assert orjson.loads(written) == data
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell of Unix")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#",
+        "#=name",
+        "a$HOME.csv",
+        "a`b`",
+        'a"b',
+        "it's",
+        "Group[s]",
+        "a!b",
+        "~",
+        "{a,b}",
+        "*",
+        "a\\b c",
+        "=x",
+        "",
+        "a;b",
+    ],
+)
+def test_a_shell_takes_an_argument_of_a_printed_command_as_it_is(text: str) -> None:
+    command = ["sh", "-c", f"printf %s {as_argument(text)}"]
+    assert subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout == text
+
+
+@pytest.mark.parametrize("text", ["reports/20260131-081500-x7k2/retry.csv", "Cost=name", "https://x:8443/y", "Bücher"])
+def test_an_argument_that_any_shell_takes_as_it_is_has_no_quotes(text: str) -> None:
+    assert as_argument(text) == text

@@ -78,13 +78,13 @@ def test_what_an_undo_has_left_is_undone_by_another_undo_and_not_by_a_sheet(stat
 
 def test_a_retry_is_run_with_the_options_that_say_what_its_columns_mean() -> None:
     failures = replace(RUN, status=RunStatus.COMPLETED_WITH_FAILURES)
-    given = {"column_map": {"Bot name": "name", "Error": "display_name"}, "ignore_columns": ["groups", "op\n"]}
+    given = {"column_map": {"Bot\nname": "name", "Error": "display_name"}, "ignore_columns": ["groups", "#"]}
     for run, options in (
         (failures, ""),
         (replace(failures, options={"sheet": {"column_map": {}, "ignore_columns": []}}), ""),
         (
             replace(failures, options={"sheet": given}),
-            ' --map "Bot name=name" --map Error=display_name --ignore-column groups --ignore-column op\\n',
+            ' --map "Bot name=name" --map Error=display_name --ignore-column groups --ignore-column "#"',
         ),
     ):
         (step,) = next_steps(run, {"failed": 1}, "reports/retry.csv")

@@ -20,7 +20,7 @@ from bulkid.runs.inputs.run_input import RunJournal
 from bulkid.runs.options import Preview, RunOptions, Target
 from bulkid.runs.run_records import NEW_GROUPS, PLAN
 from bulkid.sheet import CHUNK_ROWS, SheetInfo
-from bulkid.text import printable_line
+from bulkid.text import as_argument, printable_line
 
 OLD_PLAN_COLUMN = "planned"
 """The last column of the rows of a plan file's run, up to version 6 of the database schema: the change as JSON."""
@@ -193,7 +193,7 @@ def read_plan_input_again(record: RunRecord) -> PlanFileInput:
     if found.stored_options[PLAN]["fingerprint"] != record.options[PLAN]["fingerprint"]:
         raise SheetError(
             f"{path} is not the plan that run {record.run_id} began with; nothing was sent.",
-            hint=f"Apply it as a run of its own: bulkid run --plan {record.source}",
+            hint=f"Apply it as a run of its own: bulkid run --plan {as_argument(str(path))}",
         )
     return found
 
