@@ -137,13 +137,13 @@ def parse_age(text: str, source: str) -> float:
         raise UsageError(f"{source}: {bad.shown} {bad.problem}.", hint="Give 12h, 90d or 4w, say.") from None
 
 
-def profile_names(cwd: Path, config_dir: Path | None = None) -> list[str]:
+def profile_names(cwd: Path) -> list[str]:
     """Return the names of the profiles in the working directory's and the user's bulkid.toml.
 
     Raises:
         UsageError: A file cannot be read, or holds what is no setting.
     """
-    paths = dict.fromkeys((cwd / FILE_NAME, (config_dir or default_config_dir()).absolute() / FILE_NAME))
+    paths = dict.fromkeys((cwd / FILE_NAME, default_config_dir().absolute() / FILE_NAME))
     return sorted({name for path in paths for name in _read_file(path) if name is not None})
 
 
@@ -342,7 +342,7 @@ def _parsed(entry: Setting, layer: _Layer, cwd: Path) -> object:
     return value
 
 
-def _invalid_value(entry: Setting, layer: _Layer, problem: str, shown: str = "") -> UsageError:
+def _invalid_value(entry: Setting, layer: _Layer, problem: str, shown: str) -> UsageError:
     if entry.secret or entry.holds_secret:
         shown = "the value"  # the path of a secret file may be the secret itself, put into the wrong variable
     return UsageError(f"{layer.labels[entry.name]}: {shown or 'it'} {problem}.", hint=f"Give {entry.allowed}.")

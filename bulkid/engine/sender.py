@@ -312,15 +312,33 @@ class Sender:
 
         Requests that left after the 401 came in show it; where none is under way, the check request does.
         """
-        suspect = SuspectCredential(reply.credential, self._sent_count)
-        # A server that has taken nothing yet, and refuses to be read: there is nothing to compare with. But where it
-        # refuses an item of the list that the check request reads, the check request shows more.
-        no_evidence = not self._last_accepted and not self._in_flight and send_task.request.method == "GET"
-        if self._check is not None and _is_item_of(send_task.request, self._check):
-            no_evidence = False
-        if send_task.key == CHECK_REQUEST_KEY or no_evidence:
+        if send_task.key == CHECK_REQUEST_KEY or not self._can_be_compared(send_task.request):
             self._drop_credential(credentials, reply)
             return REQUEUE
+        if not await self._is_request_refused(reply, credentials):
+            return REQUEUE
+        send_task.attempts += 1
+        send_task.request_refusals += 1
+        if send_task.request_refusals < MAX_REQUEST_REFUSALS:
+            send_task.first_refused = send_task.number
+            return REQUEUE
+        if self._every_write_is_refused(send_task):
+            raise self._permission_denied("The server refuses every change, and lets this token read (401)", reply)
+        return GIVE_UP
+
+    def _can_be_compared(self, refused: Request) -> bool:
+        """Whether another request may show what a 401 is about.
+
+        None does if the server refuses to be read and has taken nothing yet. But where it refuses an item of the list
+        that the check request reads, the check request shows more.
+        """
+        if self._check is not None and _is_item_of(refused, self._check):
+            return True
+        return bool(self._last_accepted) or self._in_flight > 0 or refused.method != "GET"
+
+    async def _is_request_refused(self, reply: Reply, credentials: Credentials) -> bool:
+        """Wait until other requests show whether a 401 is about its request; else it is about the credential."""
+        suspect = SuspectCredential(reply.credential, self._sent_count)
         self._suspects.append(suspect)
         try:
             while suspect.request_refused is None:
@@ -333,16 +351,7 @@ class Sender:
                         self._drop_credential(credentials, reply)
         finally:
             self._suspects.remove(suspect)
-        if not suspect.request_refused:
-            return REQUEUE
-        send_task.attempts += 1
-        send_task.request_refusals += 1
-        if send_task.request_refusals < MAX_REQUEST_REFUSALS:
-            send_task.first_refused = send_task.number
-            return REQUEUE
-        if self._every_write_is_refused(send_task):
-            raise self._permission_denied("The server refuses every change, and lets this token read (401)", reply)
-        return GIVE_UP
+        return suspect.request_refused
 
     def _every_write_is_refused(self, send_task: SendTask) -> bool:
         """Count a write that has failed with 401, unless the server took one that left after its first 401."""

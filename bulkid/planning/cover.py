@@ -113,10 +113,16 @@ def _carry(changes: Sequence[Change], classes: MembershipClasses, batch_size: in
         for ids, adds in ((change.add, True), (change.remove, False)):
             for group in dict.fromkeys([number[group] for group in ids]):
                 members[group].append(place if adds else ~place)
-    batches = (
-        GroupBatch(group_id, tuple([p for p in part if p >= 0]), tuple([~p for p in part if p < 0]))
+    batches = [
+        _batch(group_id, group_members[start : start + batch_size])
         for group_id, group_members in zip(classes.group_ids, members, strict=True)
         for start in range(0, len(group_members), batch_size)
-        for part in (group_members[start : start + batch_size],)
-    )
+    ]
     return Cover(tuple(by_account), tuple(batches))
+
+
+def _batch(group_id: str, members: Sequence[int]) -> GroupBatch:
+    """Make one PUT of a group. A member is a place where it joins the group, its complement where it leaves."""
+    add = tuple([place for place in members if place >= 0])
+    remove = tuple([~place for place in members if place < 0])
+    return GroupBatch(group_id, add, remove)

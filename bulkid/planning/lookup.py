@@ -156,7 +156,7 @@ class DirectoryAccounts:
         return self._row_error(row, "name", "unknown_account", message)
 
     def _missing(self, row: RowRequest) -> AccountKey | RowError:
-        """The key of an account that no account has the name of: the row creates it, or it is gone already."""
+        """The key of an account whose name no account has: the row creates it, or it is gone already."""
         if row.action is not Action.DELETE and is_too_long(row.name):
             message = f"The name is too long to create: it has at most {MAX_NAME} characters. Shorten it."
             return self._row_error(row, "name", "name_too_long", message)

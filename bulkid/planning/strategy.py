@@ -156,7 +156,7 @@ def _saves_half(fewest: Strategy, constraints: Constraints) -> bool:
 
 def _saving(strategy: Strategy, constraints: Constraints) -> str:
     """``212 PUTs instead of 9,812: 4 minutes 50 seconds instead of 5 hours 6 minutes``."""
-    reason = (
+    fewer_puts = (
         f"{strategy.cover.puts:,} {'PUT' if strategy.cover.puts == 1 else 'PUTs'} instead of {strategy.account_puts:,}"
     )
     least = [
@@ -164,9 +164,9 @@ def _saving(strategy: Strategy, constraints: Constraints) -> str:
         for puts in (strategy.cover.puts, strategy.account_puts)
     ]
     if least[1] <= 0:
-        return reason
-    now = humanize_seconds(least[0]) if least[0] else "no waiting"
-    return f"{reason}: {now} instead of {humanize_seconds(least[1])}"
+        return fewer_puts
+    shortest = humanize_seconds(least[0]) if least[0] else "no waiting"
+    return f"{fewer_puts}: {shortest} instead of {humanize_seconds(least[1])}"
 
 
 def minimum_seconds(requests: int, rules: Iterable[QuotaRule], method: str, rate: float | None = None) -> float:

@@ -224,7 +224,7 @@ def json_report(folder: Path, run_id: str) -> JsonLinesFile[ReportRow]:
     return JsonLinesFile(AtomicFile(folder, "report.jsonl"), lambda row: report_object(row, run_id))
 
 
-def retry_sheet(folder: Path, headers: Sequence[str], fields: Sequence[str] = ()) -> CsvFile[ReportRow]:
+def retry_sheet(folder: Path, headers: Sequence[str], fields: Sequence[str]) -> CsvFile[ReportRow]:
     """Begin ``retry.csv``: the rows that are not done, as they came in, with an ``error`` column at the end.
 
     It replaces an ``error`` column of the source (a ``retry.csv`` that was run again), unless the run read a field from

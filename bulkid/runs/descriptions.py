@@ -462,13 +462,13 @@ OUTCOME_WORDS: Mapping[str, str] = {
 """Statuses of rows, in the order in which people read them, with their words."""
 
 
-def outcome_parts(counts: Mapping[str, int], ended: RunStatus | None = None) -> list[tuple[str, str]]:
+def outcome_parts(counts: Mapping[str, int], status: RunStatus) -> list[tuple[str, str]]:
     """The statuses that rows have, each with its words: ``[("updated", "153 updated"), ...]``.
 
-    Where the run ``ended`` refused, its pending rows are "not sent": nothing waits for a resume.
+    The pending rows of a run that was refused are "not sent": nothing waits for a resume.
     """
-    words = {**OUTCOME_WORDS, "pending": "not sent"} if ended is RunStatus.REFUSED else OUTCOME_WORDS
-    found = [(status, f"{counts[status]:,} {word}") for status, word in words.items() if counts.get(status)]
+    words = {**OUTCOME_WORDS, "pending": "not sent"} if status is RunStatus.REFUSED else OUTCOME_WORDS
+    found = [(each, f"{counts[each]:,} {word}") for each, word in words.items() if counts.get(each)]
     return found or [("updated", "0 updated")]
 
 

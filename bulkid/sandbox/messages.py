@@ -83,10 +83,10 @@ def problem(errors: Mapping[str, list[str]], *, status: int = 400) -> SandboxRes
     return SandboxResponse(status, orjson.dumps(value), PROBLEM)
 
 
-def titled_problem(status: int, title: str) -> SandboxResponse:
-    """ASP.NET problem details that have no more to say than a title."""
-    value = {"type": "about:blank", "title": title, "status": status, "traceId": _trace_id()}
-    return SandboxResponse(status, orjson.dumps(value), PROBLEM)
+def unsupported_media_type() -> SandboxResponse:
+    """ASP.NET problem details that hold no more than a title."""
+    value = {"type": "about:blank", "title": "Unsupported Media Type", "status": 415, "traceId": _trace_id()}
+    return SandboxResponse(415, orjson.dumps(value), PROBLEM)
 
 
 def abp(status: int, text: str, details: str | None = None) -> SandboxResponse:
@@ -101,12 +101,12 @@ def nested(status: int, errors: list[tuple[str, str]]) -> SandboxResponse:
     return _json(status, {"result": {"succeeded": False, "errors": listed}})
 
 
-def oauth(error: str, description: str = "", *, status: int = 400) -> SandboxResponse:
+def oauth(error: str, description: str = "") -> SandboxResponse:
     """The token endpoint's envelope."""
     value = {"error": error}
     if description:
         value["error_description"] = description
-    return _json(status, value)
+    return _json(400, value)
 
 
 def taken(status: Literal["409", "400"], kind: str, name: str) -> SandboxResponse:
@@ -145,7 +145,7 @@ def json_object(content_type: str, body: bytes) -> dict[str, Any]:
     """The JSON object in a body."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in ("application/json", "text/json") and not (kind.startswith("application/") and kind[-5:] == "+json"):
-        raise RefusalError(titled_problem(415, "Unsupported Media Type"))
+        raise RefusalError(unsupported_media_type())
     if not body:
         raise RefusalError(problem({"": ["A non-empty request body is required."]}))
     try:

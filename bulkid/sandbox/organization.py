@@ -83,7 +83,7 @@ class Organization:
         self._names = {account.name.casefold(): account for account in self.accounts.values()}
         self._orders: dict[tuple[str, bool], list[AccountRecord]] = {}
 
-    def poison(self, name: str, status: int = 400) -> None:
+    def poison(self, name: str, status: int) -> None:
         """Answer each PUT and DELETE of an account, given by id or name, with a status: 400, 401 or 403."""
         try:
             account = self.accounts.get(name.casefold()) or self.account_named(name)

@@ -17,6 +17,7 @@ from bulkid.sheet.cells import trim
 from bulkid.text import fold, printable_line, skeleton
 
 _MAX_LISTED = 50  # columns that a note names
+_MAX_NAMED_COLUMNS = 30  # columns of the sheet that an error names
 _MAX_LABEL = 60  # characters of a header in a message
 _MAX_COMPARED = 1_000  # characters of a header that may be a slip of a known one
 
@@ -131,13 +132,13 @@ class ColumnUse:
 
 
 def column_uses(
-    headers: Sequence[str], fields: Sequence[str], options: SheetOptions | None = None, first: int = 0
+    headers: Sequence[str], fields: Sequence[str], options: SheetOptions, first: int
 ) -> tuple[ColumnUse, ...]:
     """Say of each column which field it is read as, and how the field was found.
 
     For ``first`` see :func:`fields_for_headers`.
     """
-    mapped = {header_key(column) for column in (options.column_map if options else ())}
+    mapped = {header_key(column) for column in options.column_map}
     return tuple(
         ColumnUse(
             column_label(headers, index, quoted=False, first=first), name, _match(header_key(header), name, mapped)
@@ -246,9 +247,9 @@ def _columns_named(column: str, headers: Sequence[str], keys: Sequence[str], opt
     return found
 
 
-def _list_columns(headers: Sequence[str], first: int, limit: int = 30) -> str:
-    names = [column_label(headers, index, first=first) for index in range(min(len(headers), limit))]
-    return ", ".join(names) + (", ..." if len(headers) > limit else "")
+def _list_columns(headers: Sequence[str], first: int) -> str:
+    names = [column_label(headers, index, first=first) for index in range(min(len(headers), _MAX_NAMED_COLUMNS))]
+    return ", ".join(names) + (", ..." if len(headers) > _MAX_NAMED_COLUMNS else "")
 
 
 def _refuse_near_misses(headers: Sequence[str], keys: Sequence[str], fields: Sequence[str], ignored: set[int]) -> None:

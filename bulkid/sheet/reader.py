@@ -284,14 +284,14 @@ def _kind_of(file_name: str, label: str) -> str:
     return suffix.removeprefix(".")
 
 
-def require_file(source: str | Path, *, name: str | None = None) -> None:
+def require_file(source: str | Path) -> None:
     """Check that a sheet is there and can be opened, before the user has to answer anything else.
 
     Raises:
         SheetError: There is no such file, it is no regular file, its name does not say what it is, it is empty, or it
             cannot be opened.
     """
-    _open_path(Path(source), printable_line(name or str(source)), follow_links=True)[1].close()
+    _open_path(Path(source), printable_line(str(source)), follow_links=True)[1].close()
 
 
 def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, BinaryIO]:

@@ -234,7 +234,7 @@ def is_own(request: web.Request, host: str) -> bool:
 _ALL_ADDRESSES: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 
-def own_names(host: str, reached: str = "") -> frozenset[str]:
+def own_names(host: str, reached: str) -> frozenset[str]:
     """Return the names of a console that listens on ``host`` and that clients reach directly.
 
     ``reached`` is the address of this machine at which the connection came in. A console that listens on all addresses

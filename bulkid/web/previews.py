@@ -275,7 +275,7 @@ def preview_page(
         found = [each for each in plan.unchanged if text in f"{each.name}\n{each.account_id}".casefold()]
         return PreviewPage(desired_states=found[offset : offset + limit], total=len(found))
     if kind == "invalid":
-        grouped = problems_of(preview.row_errors, search)
+        grouped = problems_of(preview.row_errors, search, column="")
         shown = grouped.groups[offset : offset + limit]
         return PreviewPage(problems=shown, hidden_errors=grouped.hidden, total=len(grouped.groups))
     chosen = job.index.select(only or ChangeFilter())
@@ -286,8 +286,11 @@ def preview_page(
     return PreviewPage(changes=lines, total=len(chosen))
 
 
-def row_errors_with(row_errors: Sequence[RowError], search: str, column: str = "") -> Sequence[RowError]:
-    """The errors of a column that contain a text in row number, value or message, without regard to case."""
+def row_errors_with(row_errors: Sequence[RowError], search: str, column: str) -> Sequence[RowError]:
+    """The errors of a column that contain a text in row number, value or message, without regard to case.
+
+    The column "" stands for all.
+    """
     text = search.casefold()
     if not text and not column:
         return row_errors
@@ -299,7 +302,7 @@ def row_errors_with(row_errors: Sequence[RowError], search: str, column: str = "
     ]
 
 
-def problems_of(row_errors: Sequence[RowError], search: str, column: str = "") -> GroupedRowErrors:
+def problems_of(row_errors: Sequence[RowError], search: str, column: str) -> GroupedRowErrors:
     """The problems of a column that contain a text, at most ``MAX_PROBLEMS``."""
     return group_row_errors(row_errors_with(row_errors, search, column), MAX_PROBLEMS)
 

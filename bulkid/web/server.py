@@ -374,7 +374,7 @@ def bare_answer(status: int) -> web.Response:
 
 
 def protocol_factory(
-    server: web.Server, limit: ConnectionLimit, tls: ssl.SSLContext | None = None
+    server: web.Server, limit: ConnectionLimit, tls: ssl.SSLContext | None
 ) -> Callable[[], asyncio.Protocol]:
     """Return what makes the protocol of a new connection to a server, which is closed where the limit is reached."""
     answer, loop = server.request_handler, asyncio.get_running_loop()

@@ -109,28 +109,27 @@ class BatchQueue:
         ready: list[Batch] = []
         held: list[Batch] = []
         while self._waiting and len(ready) < most:
-            batch = self._waiting[0]
+            batch = self._waiting.popleft()
             if self.individual:
                 batch.leave_out(self.individual)
             if self._is_held(batch):
-                held.append(self._waiting.popleft())
+                held.append(batch)
                 continue
             if not batch.members and not batch.check:
-                self._waiting.popleft()
                 self._release_deferred_half(batch)
                 self._close(batch)
                 continue
             if self.limit is not None and len(batch) > self.limit:
-                self._waiting.popleft()
                 self._waiting.extendleft(reversed(self._even_parts(batch, -(-len(batch) // self.limit))))
                 continue
-            size_probe = len(batch) > self._largest_accepted
-            if size_probe and self._in_flight:
+            is_size_probe = len(batch) > self._largest_accepted
+            if is_size_probe and self._in_flight:
+                self._waiting.appendleft(batch)
                 break
-            ready.append(self._waiting.popleft())
+            ready.append(batch)
             self._in_flight.add(batch)
             self._in_flight_by_group[batch.group_id] += 1
-            if size_probe:
+            if is_size_probe:
                 break
         self._waiting.extendleft(reversed(held))
         return ready
@@ -157,14 +156,14 @@ class BatchQueue:
             return []
         self._members_accepted.add(batch.group_id)
         self._largest_accepted = max(self._largest_accepted, len(batch))
-        complete = [number for number in batch.members if self.passed(number)]
+        complete = [number for number in batch.members if self.record_passed(number)]
         deferred_half, batch.deferred_half = batch.deferred_half, None
         if deferred_half is not None:
             self._split_refused(deferred_half)
         self._close(batch)
         return complete
 
-    def passed(self, number: int) -> bool:
+    def record_passed(self, number: int) -> bool:
         """Record that one batch of a run item has passed. Return whether they have now all passed."""
         self._open_batches[number] -= 1
         return not self._open_batches[number] and number not in self.individual

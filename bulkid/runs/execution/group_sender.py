@@ -288,7 +288,7 @@ class GroupSender:
             if number in self._failed or number in self.queue.individual:
                 continue
             if not any(fold(group) == fold(group_id) for group in self.changes[number].add):
-                if self.queue.passed(number):
+                if self.queue.record_passed(number):
                     self._accept(number, 0)
                 continue
             self._failed.add(number)
