@@ -356,9 +356,8 @@ async def resume(
             options = replace(options, skip_invalid=skip_invalid)
         folder = _folder_again(record)
         await lock_run(stack, journal, record, context)
-        # Read the record again: another process may have worked on the run until now.
         remove_leftovers(folder)
-        before = await in_thread(find_resumable, journal, record.run_id)
+        before = await in_thread(find_resumable, journal, record.run_id)  # another process may have worked on it
         record = replace(before, host=platform.node(), pid=os.getpid())
         if target.named_by:
             record = replace(record, options={**record.options, NAMED_BY: target.named_by})
@@ -402,16 +401,16 @@ async def _reopen(
     Raises:
         UsageError: The journal has not all rows, and their source does not exist any more or has changed.
     """
+    if record.phase == "read" and UNDO not in record.options:
+        await in_thread(journal.forget_plan, record.run_id)
+        if PLAN in record.options:
+            return await in_thread(journaled_plan_input, journal, record)
+        return JournaledSheet(journal, record)
     run_input: RunInput
     if UNDO in record.options:
         undone = await in_thread(finish.find, journal, str(record.options[UNDO]))
         recreate = bool(record.options.get(RECREATE))
         run_input = await in_thread(partial(undo_input, journal, undone, recreate=recreate))
-    elif record.phase == "read":
-        await in_thread(journal.forget_plan, record.run_id)
-        if PLAN in record.options:
-            return await in_thread(journaled_plan_input, journal, record)
-        return JournaledSheet(journal, record)
     elif PLAN in record.options:
         run_input = await in_thread(read_plan_input_again, record)
     else:

@@ -57,19 +57,7 @@ async def apply(
             connection.require_write()
         if plan.new_groups:
             connection.require_write_groups()
-        progress = Progress(
-            connection.engine,
-            accounts,
-            {
-                "POST": len(plan.new_groups) + len(plan.creations),
-                "PUT": len(plan.by_account) + len(plan.batches),
-                "DELETE": -(-len(plan.deletions) // DELETE_BATCH),
-            },
-            connection.rules,
-            context.clock.monotonic,
-            updated_before=sum(settled.get(status, 0) for status in CHANGED),
-            failed_before=settled.get(Status.FAILED, 0),
-        )
+        progress = _progress_of(plan, connection, settled)
         async with task_group() as tasks:
             async with OutcomeWriter(connection.journal, record.run_id, clock=context.clock) as writer:
                 sender = AccountSender(
@@ -95,12 +83,34 @@ async def apply(
         if sender.too_many:
             raise too_many_failures(sender.failures, bound)
     if plan.unknown:
-        count, reason = len(plan.unknown), next(iter(plan.unknown.values()))
-        exist = "it still exists" if count == 1 else "they still exist"
-        raise ConnectionFailedError(
-            f"Nothing was sent for {count_of(count, 'account')}, because it is not known whether {exist}: {reason}.",
-            hint="They are pending.",
-        )
+        raise _unknown_accounts(plan.unknown)
+
+
+def _progress_of(plan: SendPlan, connection: Connection, settled: Mapping[Status, int]) -> Progress:
+    """Make the progress of a plan of which nothing was sent yet; ``settled`` are the accounts of earlier attempts."""
+    return Progress(
+        connection.engine,
+        plan.accounts,
+        {
+            "POST": len(plan.new_groups) + len(plan.creations),
+            "PUT": len(plan.by_account) + len(plan.batches),
+            "DELETE": -(-len(plan.deletions) // DELETE_BATCH),
+        },
+        connection.rules,
+        connection.context.clock.monotonic,
+        updated_before=sum(settled.get(status, 0) for status in CHANGED),
+        failed_before=settled.get(Status.FAILED, 0),
+    )
+
+
+def _unknown_accounts(unknown: Mapping[int, str]) -> ConnectionFailedError:
+    """Make the error for accounts of which it is not known whether they exist; with the reason, by run item."""
+    count, reason = len(unknown), next(iter(unknown.values()))
+    exist = "it still exists" if count == 1 else "they still exist"
+    return ConnectionFailedError(
+        f"Nothing was sent for {count_of(count, 'account')}, because it is not known whether {exist}: {reason}.",
+        hint="They are pending.",
+    )
 
 
 async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks: Hooks) -> None:
@@ -112,7 +122,6 @@ async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks:
         carried = created.carried
         plan = await _with_created_groups(plan, created, sender, record)
     by_account = plan.by_account
-    deletions: Sequence[tuple[int, Change]] = plan.deletions
     if plan.creations:
         creation_sender = CreationSender(
             sender, options.max_attempts, plan.sent_before, only_new=has_preconditions(record, reconfirmed=False)
@@ -133,15 +142,21 @@ async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks:
             await group_sender.remember_refusals()
     else:
         await sender.send(by_account)
-    if deletions and not sender.stop.requested:
-        async with until_stopped(sender.stop):
-            await sender.verify()  # too many failures of updates leave all deletions unsent
-            may_delete = not (sender.too_many or sender.too_many_unconfirmed)
-            if may_delete and plan.accounts > len(deletions) and has_preconditions(record, reconfirmed=False):
-                deletions = await untouched(sender, deletions)  # hours may have passed since the plan was made
-        if may_delete:
-            await DeletionSender(sender).send(deletions)
+    if plan.deletions and not sender.stop.requested:
+        await _send_deletions(plan, sender, record)
     await sender.finish(hooks)
+
+
+async def _send_deletions(plan: SendPlan, sender: AccountSender, record: RunRecord) -> None:
+    """Delete accounts, unless too many updates failed; with preconditions only those that are as they were."""
+    deletions: Sequence[tuple[int, Change]] = plan.deletions
+    async with until_stopped(sender.stop):
+        await sender.verify()
+        if sender.too_many or sender.too_many_unconfirmed:
+            return
+        if plan.accounts > len(deletions) and has_preconditions(record, reconfirmed=False):
+            deletions = await untouched(sender, deletions)  # hours may have passed since the plan was made
+    await DeletionSender(sender).send(deletions)
 
 
 async def _create_groups(plan: SendPlan, sender: AccountSender) -> NewGroupsResult:

@@ -97,13 +97,8 @@ def conclude(
     notes: list[str] = []
 
     def update_run(**fields: object) -> None:
-        try:
-            journal.update_run(run_id, **fields)
-        except StateError as failed:
-            # The outcomes are committed; only the status or the message is missing.
-            note = f"The run's end could not be journaled: {failed}"
-            if note not in notes and (error is None or failed.message != error.message):
-                notes.append(note)
+        if note := _update_run(journal, run_id, error, fields):
+            notes.append(note)
 
     counts: Mapping[Status, int] | None = None
     if early is not None and error is None:  # an error must be in the journal before the rows that show it are written
@@ -115,9 +110,8 @@ def conclude(
         raise StateError(f"Run {run_id} is missing from the journal.")
     left = int(counters.get("left_rows") or 0)
     status, exit_code = final_status(counts, error, left, planned=record.phase == "planned")
-    if error is not None and _is_refusal(error) and "othing was sent" not in str(error):
-        more = "more " if any(counts.get(changed) for changed in CHANGED) else ""
-        error.hint = f"Nothing {more}was sent. {error.hint}".strip()
+    if error is not None and _is_refusal(error):
+        _say_that_nothing_was_sent(error, counts)
     message = str(error) if error is not None else ""
     update_run(message=message, counters=dict(counters))
     record = replace(record, status=status, message=message, counters=dict(counters), finished_at=now)
@@ -135,7 +129,27 @@ def conclude(
         error.cli_hint = f"{error.cli_hint} {how_to_resume(record)}".strip()
     update_run(status=status, finished_at=now)
     log.info("run.finished", status=status.value, exit_code=exit_code)
-    return RunResult(record, status, summary, files, error, exit_code, tuple(row_errors), tuple(notes))
+    return RunResult(record, status, summary, files, error, exit_code, tuple(row_errors), tuple(dict.fromkeys(notes)))
+
+
+def _update_run(journal: Journal, run_id: str, error: BulkidError | None, fields: Mapping[str, object]) -> str:
+    """Journal fields of a run's end. Return a note if that fails, unless the run's own error says it already.
+
+    The outcomes are committed by then; only the status or the message is missing.
+    """
+    try:
+        journal.update_run(run_id, **fields)
+    except StateError as failed:
+        if error is None or failed.message != error.message:
+            return f"The run's end could not be journaled: {failed}"
+    return ""
+
+
+def _say_that_nothing_was_sent(error: BulkidError, counts: Mapping[Status, int]) -> None:
+    """Let the hint of a refusal begin with what was sent, unless the error says it already."""
+    if "nothing was sent" not in str(error).lower():
+        more = "more " if any(counts.get(changed) for changed in CHANGED) else ""
+        error.hint = f"Nothing {more}was sent. {error.hint}".strip()
 
 
 def summarise(
