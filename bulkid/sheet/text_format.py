@@ -34,6 +34,7 @@ _NOT_ASCII_CELL = re.compile(r"""[^,;|\s"][^,;|\t\r\n"]*[^\x00-\x7f,;|\s"][^,;|\
 _EXAMPLE_CHARACTERS = 40
 _SHOWN_LINES = 3  # of a text whose encoding is not certain
 _ISO_2022 = re.compile(rb"\x1b[$(]")
+_LINE_END = re.compile("[\r\n]")
 _NUL_SHARE = 0.2  # of the even or the odd bytes: text without a byte order mark is taken for UTF-16 from here on
 
 
@@ -87,7 +88,7 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
     sample = _sample(stream, encoding)
     if not sample.strip("\ufeff \t\r\n\0"):
         raise empty_sheet(source)
-    first, _, _ = sample.partition("\n")
+    first, *_ = _LINE_END.split(sample, maxsplit=1)
     separator = _sep_line(first)
     body = sample[len(first) + 1 :] if separator else sample
     delimiter = _given_delimiter(options) or separator or ("\t" if tabs else _detect_delimiter(body, options))
@@ -350,7 +351,7 @@ def _sample(stream: BinaryIO, encoding: str) -> str:
 
 def _sep_line(line: str) -> str:
     """Return the delimiter that Excel's ``sep=;`` names, ``""`` when the line is an ordinary one."""
-    text = line.rstrip("\r").strip('"')
+    text = line.strip('"')
     return text[4] if text[:4].lower() == "sep=" and len(text) == len("sep=;") and text[4] not in '"\r\n' else ""
 
 

@@ -127,6 +127,14 @@ def test_excels_sep_line_sets_the_delimiter_and_counts_no_row() -> None:
     assert (sheet.info.delimiter, rows[0].row) == (";", 2)
 
 
+@pytest.mark.parametrize("line_end", ["\r\n", "\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"'])
+def test_the_sep_line_is_found_before_any_line_end(line_end: str, encoding: str, first: str) -> None:
+    sheet, rows = read(line_end.join([first, "name;groups", 'r;"a,b"', ""]).encode(encoding))
+    assert (sheet.info.delimiter, [(row.row, row.cells) for row in rows]) == (";", [(2, ("r", "a,b"))])
+
+
 def test_the_last_line_needs_no_end_and_a_header_alone_is_a_sheet_without_rows() -> None:
     assert read("name\nr")[1][0].cells == ("r",)
     assert read("name")[1] == []
