@@ -1,5 +1,6 @@
 """What a resumed run takes over from the attempt before: requests in flight, and accounts that have failed."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,19 @@ async def test_runs_that_begin_at_once_name_the_first_of_them() -> None:
         ["first", "second", "third"],
         ["Waiting for run first on this organisation to finish."] * 2,
     )
+
+
+async def test_a_resume_that_is_refused_does_not_say_that_the_run_has_sent_nothing(tmp_path: Path) -> None:
+    class Refusing(Stopping):
+        def on_put(self, account_id: str, body: dict[str, Any]) -> Answer:
+            super().on_put(account_id, body)
+            return 400, {"message": "No."}
+
+    async with Refusing(runs.Stop()).served() as server:
+        how = options(tmp_path, via="accounts", concurrency=1)
+        first = await runs.run(sheet(tmp_path, *LINES), server.target, how, context(tmp_path, stop=server.stop))
+        assert (first.summary["failed"], first.summary["pending"], server.count("PUT")) == (1, 4, 1)
+        result = await runs.resume("", replace(server.target, access_token=""), context(tmp_path))
+    assert result.exit_code == 2
+    assert {row["error"] for row in report(result)} == {"No.", str(result.error)}
+    assert "Nothing more was sent. Set BULKID_CLIENT_ID" in str(result.error)

@@ -20,7 +20,7 @@ from bulkid.errors import (
 )
 from bulkid.journal.store import RESUMABLE, Journal
 from bulkid.logs import log
-from bulkid.model import CHANGED, RowError, RunRecord, RunStatus, Status
+from bulkid.model import RowError, RunRecord, RunStatus, Status
 from bulkid.report.atomic import ReportError
 from bulkid.report.formats import ReportContent, wanted
 from bulkid.report.summary import build_summary, how_to_resume
@@ -108,10 +108,10 @@ def conclude(
     record = journal.get_run(run_id)
     if record is None:
         raise StateError(f"Run {run_id} is missing from the journal.")
-    left = int(counters.get("left_rows") or 0)
-    status, exit_code = final_status(counts, error, left, planned=record.phase == "planned")
+    left, planned = int(counters.get("left_rows") or 0), record.phase == "planned"
+    status, exit_code = final_status(counts, error, left, planned=planned)
     if error is not None and _is_refusal(error):
-        _say_that_nothing_was_sent(error, counts)
+        _say_that_nothing_was_sent(error, planned=planned)
     message = str(error) if error is not None else ""
     update_run(message=message, counters=dict(counters))
     record = replace(record, status=status, message=message, counters=dict(counters), finished_at=now)
@@ -145,10 +145,13 @@ def _update_run(journal: Journal, run_id: str, error: BulkidError | None, fields
     return ""
 
 
-def _say_that_nothing_was_sent(error: BulkidError, counts: Mapping[Status, int]) -> None:
-    """Let the hint of a refusal begin with what was sent, unless the error says it already."""
+def _say_that_nothing_was_sent(error: BulkidError, *, planned: bool) -> None:
+    """Let the hint of a refusal begin with what was sent, unless the error says it already.
+
+    An earlier attempt at a plan may have sent requests that no row shows.
+    """
     if "nothing was sent" not in str(error).lower():
-        more = "more " if any(counts.get(changed) for changed in CHANGED) else ""
+        more = "more " if planned else ""
         error.hint = f"Nothing {more}was sent. {error.hint}".strip()
 
 
