@@ -10,10 +10,12 @@ from aiohttp.web import HTTPSeeOther
 
 from bulkid import runs
 from bulkid.clock import iso_utc
-from bulkid.errors import UsageError
+from bulkid.errors import BulkidError, UsageError
+from bulkid.journal.console_store import UserRecord
 from bulkid.journal.names import LONGEST_NAME
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet.formula_escape import escape_formula
+from bulkid.text import count_of
 from bulkid.web.audit import REFUSAL, note, note_refusal
 from bulkid.web.auth import passwords
 from bulkid.web.auth.access import RefusedError, Role
@@ -84,6 +86,22 @@ async def _check_password(request: web.Request, authenticator: UserAuthenticator
     return await authenticator.sign_in(name, password, client_address(request), device_cookie)
 
 
+async def _check_current(request: web.Request, authenticator: UserAuthenticator, user: UserRecord) -> SignIn:
+    """Check the current password that a form sends, with the limits on guessing; raises SignInError."""
+    current = (await form_of(request)).get("current", "")
+    try:
+        return await _check_password(request, authenticator, user.name, current)
+    except SignInError as error:
+        raise error if error.wait_s else SignInError("The current password is wrong.") from None
+
+
+async def _confirm_user(request: web.Request) -> None:
+    """Raise SignInError without the user's current password; a console without users has no passwords."""
+    authenticator, user = console_of(request).authenticator, request[SESSION].record.user
+    if isinstance(authenticator, UserAuthenticator) and user is not None:
+        await _check_current(request, authenticator, user)
+
+
 def _with_wait(answer: web.Response, wait_s: float) -> web.Response:
     if wait_s:
         answer.headers["Retry-After"] = str(math.ceil(wait_s))
@@ -99,7 +117,11 @@ async def sign_out(request: web.Request) -> web.StreamResponse:
 
 
 async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
-    """End all sessions of the user."""
+    """End all sessions of the user, who enters the password for it."""
+    try:
+        await _confirm_user(request)
+    except SignInError as error:
+        return await _sessions_left(request, error)
     answer, sessions, record = redirect("/"), console_of(request).sessions, request[SESSION].record
     await sessions.end_all(record.user_key, record.epoch)
     sessions.forget_cookie(answer)
@@ -110,8 +132,10 @@ async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
 # --- the account
 
 
-async def account(request: web.Request, *, link: str = "", failed: str = "", status: int = 200) -> web.Response:
-    """The user's account; shows a new sign-in link, or why a change of the password failed."""
+async def account(
+    request: web.Request, *, link: str = "", failed: str = "", left: BulkidError | None = None, status: int = 200
+) -> web.Response:
+    """The user's account; shows a new sign-in link, or why the password was not changed or no session was ended."""
     console, record = console_of(request), request[SESSION].record
     return page(
         request,
@@ -119,6 +143,8 @@ async def account(request: web.Request, *, link: str = "", failed: str = "", sta
         status=status,
         link=link,
         failed=failed,
+        sessions_failed="" if left is None else str(left),
+        wrong_password=isinstance(left, SignInError),
         idle_s=console.authenticator.idle_s,
         sessions=await console.sessions.of_user(record.user_key, record.epoch),
         present=record.session_hash,
@@ -142,18 +168,33 @@ async def new_link(request: web.Request) -> web.StreamResponse:
     return await account(request, link=link)
 
 
-async def end_session(request: web.Request) -> web.StreamResponse:
-    """End one of the user's sessions."""
+async def end_sessions(request: web.Request) -> web.StreamResponse:
+    """End some of the user's sessions; the user enters the password for it."""
     sessions, record = console_of(request).sessions, request[SESSION].record
-    wanted = (await form_of(request)).get("session", "")
-    if not await sessions.end_one_of(record.user_key, record.epoch, wanted):
+    wanted = (await form_of(request)).getall("session", [])
+    try:
+        if not wanted:
+            raise UsageError("Choose the sessions to end.")  # noqa: TRY301 - as any other refusal
+        await _confirm_user(request)
+    except (SignInError, UsageError) as error:
+        return await _sessions_left(request, error)
+    ended = await sessions.end_some_of(record.user_key, record.epoch, wanted)
+    if not ended:
         raise RefusedError(404, "You have no such session, or it has ended.", "Reload the account page.")
-    await note(request, "session ended")
-    if wanted != record.session_hash:
+    await note(request, "session ended", detail=count_of(len(ended), "session"))
+    if record.session_hash not in ended:
         raise HTTPSeeOther("/account")
     answer = redirect("/")
     sessions.forget_cookie(answer)
     return answer
+
+
+async def _sessions_left(request: web.Request, error: BulkidError) -> web.Response:
+    """Say why no session has ended."""
+    request[REFUSAL] = str(error)
+    wait_s = error.wait_s if isinstance(error, SignInError) else 0.0
+    answer = await account(request, left=error, status=429 if wait_s else 400)
+    return _with_wait(answer, wait_s)
 
 
 async def change_password(request: web.Request) -> web.StreamResponse:
@@ -165,7 +206,7 @@ async def change_password(request: web.Request) -> web.StreamResponse:
     form = await form_of(request)
     new, wait_s = form.get("new", ""), 0.0
     try:
-        done = await _check_password(request, authenticator, user.name, form.get("current", ""))
+        done = await _check_current(request, authenticator, user)
         if new != form.get("again", ""):
             raise UsageError("The two new passwords differ: nothing was changed.")  # noqa: TRY301 - as any other refusal
         await in_thread(require_good_password, new, user.name)
@@ -173,12 +214,9 @@ async def change_password(request: web.Request) -> web.StreamResponse:
         if not await in_thread(console.store.change_user, user.name, password_hash=hashed, epoch=done.user.epoch):
             raise UsageError("The user was changed or removed at this moment: sign in again.")  # noqa: TRY301
     except (SignInError, UsageError) as error:
-        failed = str(error)
-        if isinstance(error, SignInError):
-            wait_s = error.wait_s
-            failed = failed if wait_s else "The current password is wrong."
-        await note(request, "password change refused", user.name, failed)
-        return _with_wait(await account(request, failed=failed, status=429 if wait_s else 400), wait_s)
+        wait_s = error.wait_s if isinstance(error, SignInError) else 0.0
+        await note(request, "password change refused", user.name, str(error))
+        return _with_wait(await account(request, failed=str(error), status=429 if wait_s else 400), wait_s)
     await note(request, "password changed", user.name)
     sessions.announce_end()
     answer = redirect("/account")
@@ -192,9 +230,12 @@ async def change_password(request: web.Request) -> web.StreamResponse:
 # --- API tokens
 
 
-async def tokens(request: web.Request, *, issued: str = "", failed: str = "", status: int = 200) -> web.Response:
-    """The page of API tokens; shows a new one this once, or why none was issued."""
+async def tokens(
+    request: web.Request, *, issued: str = "", failed: str = "", wrong_field: str = "", status: int = 200
+) -> web.Response:
+    """The page of API tokens; shows a new one this once, or why none was issued and which field is wrong."""
     found = await in_thread(console_of(request).store.tokens)
+    form = await form_of(request) if failed else {}
     return page(
         request,
         "tokens.html",
@@ -202,29 +243,34 @@ async def tokens(request: web.Request, *, issued: str = "", failed: str = "", st
         tokens=found,
         issued=issued,
         failed=failed,
+        wrong_field=wrong_field,
+        entered={field: form.get(field, "") for field in ("name", "role")},
         roles=list(Role),
         role_of_token=role_of_token,
     )
 
 
 async def issue(request: web.Request) -> web.StreamResponse:
-    """Issue a token, and show it once."""
+    """Issue a token, and show it once; the user enters the password for it."""
     console, form = console_of(request), await form_of(request)
     name, word = form.get("name", ""), form.get("role", "")
     try:
+        await _confirm_user(request)
         role = Role.of(word)
         token = await in_thread(issue_token, console.store, name, role, principal_of(request), console.clock.now())
+    except SignInError as error:
+        return _with_wait(await _no_token(request, str(error), "current", 429 if error.wait_s else 400), error.wait_s)
     except KeyError:
-        return await _no_token(request, f"There is no role {word[:40]!r}.")
+        return await _no_token(request, f"There is no role {word[:40]!r}.", "role")
     except UsageError as error:
-        return await _no_token(request, str(error))
+        return await _no_token(request, str(error), "name")
     await note(request, "token issued", name, role.word)
     return await tokens(request, issued=token)
 
 
-async def _no_token(request: web.Request, reason: str) -> web.Response:
+async def _no_token(request: web.Request, reason: str, wrong_field: str, status: int = 400) -> web.Response:
     request[REFUSAL] = reason
-    return await tokens(request, failed=reason, status=400)
+    return await tokens(request, failed=reason, wrong_field=wrong_field, status=status)
 
 
 async def revoke(request: web.Request) -> web.StreamResponse:

@@ -544,6 +544,15 @@ def _fail_to_sign_in(console: World, name: str) -> None:
     serving_portal().call(fail)
 
 
+def _sign_in_elsewhere(console: World) -> None:
+    """Begin another session of ada, without the browser."""
+
+    async def enter() -> None:
+        assert (await sign_in(console.browser, "ada")).status == 200
+
+    serving_portal().call(enter)
+
+
 def _team_pages(page: Any, address: str, console: World) -> Iterator[str]:
     """Go through the pages that only a console with users has; gives the name of each when it is open."""
     page.goto(f"{address}/tokens")
@@ -557,27 +566,11 @@ def _team_pages(page: Any, address: str, console: World) -> Iterator[str]:
     page.fill("input[name=password]", PASSWORD)
     page.click("button:has-text('Sign in')")
     page.wait_for_selector("h1:has-text('API tokens')")
-    for number, name in enumerate(("nightly", "a job with a name that is as long as the form allows " + "x" * 27)):
-        page.fill("input[name=name]", name)
-        page.select_option("select[name=role]", "viewer" if number else "admin")
-        page.click("button:has-text('Issue')")
-        page.wait_for_selector("[role=alert] code")
-    yield "tokens-issued"
-    page.on("dialog", lambda dialog: dialog.accept())
-    page.click("tbody button >> nth=0")
-    page.wait_for_selector("text=revoked 2")
-    yield "tokens-revoked"
-    page.fill("input[name=name]", "  ")
-    page.click("button:has-text('Issue')")
-    page.wait_for_selector("#token-error")
-    yield "tokens-refused"
+    yield from _token_pages(page)
+    _sign_in_elsewhere(console)
     page.goto(f"{address}/account")
     yield "account-team"
-    for field in ("current", "new", "again"):
-        page.fill(f"input[name={field}]", "not my password")
-    page.click("button:has-text('Change password')")
-    page.wait_for_selector("[role=alert]")
-    yield "account-team-refused"
+    yield from _account_pages(page)
     page.goto(f"{address}/audit")
     yield "audit-team"
     page.context.clear_cookies()
@@ -588,6 +581,47 @@ def _team_pages(page: Any, address: str, console: World) -> Iterator[str]:
     page.click("button:has-text('Sign in')")
     page.wait_for_selector("text=Too many attempts")
     yield "signin-team-throttled"
+
+
+def _token_pages(page: Any) -> Iterator[str]:
+    """Issue and revoke tokens, on the page of tokens that is open."""
+    for number, name in enumerate(("nightly", "a job with a name that is as long as the form allows " + "x" * 27)):
+        page.fill("input[name=name]", name)
+        page.select_option("select[name=role]", "viewer" if number else "admin")
+        page.fill("input[name=current]", PASSWORD)
+        page.click("button:has-text('Issue')")
+        page.wait_for_selector("[role=alert] code")
+    yield "tokens-issued"
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.click("tbody button >> nth=0")
+    page.wait_for_selector("text=revoked 2")
+    yield "tokens-revoked"
+    for name, password in (("  ", PASSWORD), ("nightly", "wrong password")):
+        page.fill("input[name=name]", name)
+        page.fill("input[name=current]", password)
+        page.click("button:has-text('Issue')")
+        page.wait_for_selector(f"#token-error:has-text('{'password' if name.strip() else 'name'}')")
+        yield f"tokens-refused-{'password' if name.strip() else 'name'}"
+
+
+def _account_pages(page: Any) -> Iterator[str]:
+    """End a session and fail to change the password, on the page of the account that is open."""
+    page.check("[name=session] >> nth=0")
+    page.fill("form:has-text('chosen sessions') input[name=current]", "wrong password")
+    page.click("button:has-text('End the chosen sessions')")
+    page.wait_for_selector("#sessions-error")
+    assert page.evaluate("document.activeElement.getAttribute('aria-describedby')") == "sessions-error"
+    yield "account-sessions-refused"
+    page.check("[name=session] >> nth=0")
+    page.fill("form:has-text('chosen sessions') input[name=current]", PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("main:not(:has([name=session]))")
+    yield "account-one-session"
+    for field in ("current", "new", "again"):
+        page.fill(f"form:has-text('Change password') input[name={field}]", "not my password")
+    page.click("button:has-text('Change password')")
+    page.wait_for_selector("[role=alert]")
+    yield "account-team-refused"
 
 
 def test_a_page_is_printed_whole_and_in_dark_letters(chromium: Any, tmp_path: Path) -> None:

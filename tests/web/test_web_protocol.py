@@ -20,7 +20,7 @@ from bulkid.web.request_bodies import UploadReader, is_text
 from tests.support.postgres_server import shared_server
 from tests.support.web_console import LONGEST_S, World, cookie_of, raw, run_id_of, sheet, world
 from tests.support.web_programs import ADA, Program
-from tests.support.web_users import HASH, sign_in
+from tests.support.web_users import HASH, PASSWORD, sign_in
 
 UNREADABLE = {
     "address of other bytes": [b"GET /enter?key=s3cret&x=\xff HTTP/1.1"],
@@ -105,7 +105,8 @@ async def test_no_text_with_u_0000_reaches_a_database_that_refuses_it(tmp_path: 
         async with world(tmp_path, database_url=url) as console:
             assert (await sign_in(console.browser, "ada\0")).status == 400
             assert (await sign_in(console.browser, "ada")).status == 200
-            assert (await console.browser.post("/tokens", {"name": "a\0b", "role": "viewer"})).status == 400
+            form = {"name": "a\0b", "role": "viewer", "current": PASSWORD}
+            assert (await console.browser.post("/tokens", form)).status == 400
             assert (await console.browser.get("/runs/a%00b")).status == 400
             program = Program(console)
             _, made = await program.upload(sheet(1))

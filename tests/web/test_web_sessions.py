@@ -89,7 +89,7 @@ async def test_signing_out_ends_the_session_s_event_streams_at_once(
     async with slow_team(tmp_path) as console, signed_in(console, "olaf") as olaf, signed_in(console, "otto") as otto:
         run_id = run_id_of(await olaf.start(await olaf.preview("accounts.csv", sheet(5))))
         async with watching(olaf, run_id) as rest, watching(otto, run_id):
-            await olaf.post(path)
+            await olaf.post(path, {"current": PASSWORD})
             assert "event: ended" in await rest()
             assert (await otto.get("/runs")).status == 200
 
@@ -249,7 +249,7 @@ async def test_a_session_of_a_console_without_users_ends_with_it_and_with_the_fi
 async def test_a_token_may_do_no_more_than_its_owner_and_ends_with_the_owner(tmp_path: Path) -> None:
     async with team(tmp_path) as console, signed_in(console, "ada") as ada:
         await ada.get("/tokens")
-        issued = await ada.post("/tokens", {"name": "nightly", "role": "operator"})
+        issued = await ada.post("/tokens", {"name": "nightly", "role": "operator", "current": PASSWORD})
         token = "bulkid_" + issued.text.split("<code>bulkid_")[1].split("<")[0]
 
         async def call(method: str, path: str) -> int:

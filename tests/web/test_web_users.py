@@ -309,7 +309,7 @@ async def test_a_new_password_a_new_role_and_signing_out_everywhere_end_sessions
             assert (await olaf.get("/runs")).status == 401
         async with signed_in(console, "olaf") as olaf, signed_in(console, "olaf") as elsewhere:
             await olaf.get("/")
-            await olaf.post("/signout-everywhere")
+            await olaf.post("/signout-everywhere", {"current": PASSWORD})
             assert (await elsewhere.get("/runs")).status == 401
         async with signed_in(console, "ada") as ada:
             store.remove_user("ada", 1.0)
@@ -330,7 +330,7 @@ async def test_everything_that_is_done_is_in_the_audit_table_and_can_be_taken_al
         await ada.run_ended(run_id)
         await ada.post(f"/runs/{run_id}/undo")
         await ada.get("/tokens")
-        issued = await ada.post("/tokens", {"name": "nightly", "role": "viewer"})
+        issued = await ada.post("/tokens", {"name": "nightly", "role": "viewer", "current": PASSWORD})
         token_id = console.console.store.tokens()[0].token_id
         assert "bulkid_" in issued.text
         await ada.post(f"/tokens/{token_id}/revoke")
@@ -542,7 +542,7 @@ async def test_signing_in_and_out_and_the_making_of_links_are_in_the_audit_log(t
         await sign_in(olaf, "olaf", "wrong")
         await sign_in(olaf, "olaf")
         await olaf.get("/")
-        await olaf.post("/signout-everywhere")
+        await olaf.post("/signout-everywhere", {"current": PASSWORD})
         entries, _ = console.console.store.audit_page(0, 10)
         assert [(entry.actor, entry.action) for entry in reversed(entries)] == [
             ("olaf", "signed in"),

@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -100,12 +101,12 @@ class Sessions:
         found = await in_thread(self._store.of_user, user_key, epoch)
         return [record for record in found if is_session_valid(record, now, self._idle_s)]
 
-    async def end_one_of(self, user_key: str, epoch: int, session_hash: str) -> bool:
-        """End one session of a user, or of a console without users; return whether there was one."""
-        if session_hash not in {record.session_hash for record in await self.of_user(user_key, epoch)}:
-            return False
-        await self._end_hash(session_hash)
-        return True
+    async def end_some_of(self, user_key: str, epoch: int, hashes: Iterable[str]) -> set[str]:
+        """End some sessions of a user, or of a console without users; return the hashes of those that there were."""
+        found = {record.session_hash for record in await self.of_user(user_key, epoch)}.intersection(hashes)
+        for session_hash in found:
+            await self._end_hash(session_hash)
+        return found
 
     async def wait_until_ended(self, request: web.Request) -> None:
         """Return once the session of a request has ended: at once where this process ends it, else within seconds."""
