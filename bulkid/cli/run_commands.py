@@ -65,6 +65,13 @@ def resume(
         record = library.find_resumable_run(
             text, settings.state_dir, database_url_of(settings), skip_invalid=skip_invalid
         )
+        in_sandbox = bool(record.options.get("sandbox"))
+        if settings.sandbox and not in_sandbox:  # else what is meant as a rehearsal would change the real accounts
+            raise UsageError(
+                f"Run {record.run_id} is one of {record.base_url}, and cannot be continued in the sandbox: nothing was "
+                "sent.",
+                hint="Resume it without --sandbox (and BULKID_SANDBOX), or run its sheet with --sandbox.",
+            )
     # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
     ask = not yes and library.needs_confirmation(record, settings.state_dir, database_url_of(settings))
     if ask and not is_interactive():
@@ -85,7 +92,7 @@ def resume(
         settings,
         ask=ask,
         show_all=show_all,
-        use_sandbox=bool(record.options.get("sandbox")),
+        use_sandbox=in_sandbox,
         exit_code_outside_schedule=EXIT_INTERRUPTED,  # it is still pending
     )
 
