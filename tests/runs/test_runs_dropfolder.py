@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from bulkid.engine.signals import Stop
-from bulkid.errors import InterruptedRunError, UsageError
+from bulkid.errors import ConnectionFailedError, InterruptedRunError, UsageError
 from bulkid.identity import client
 from bulkid.journal.claimed_files import ClaimedFiles
 from bulkid.journal.store import open_journal
-from bulkid.model import FailureBound, QuotaRule
+from bulkid.model import FailureBound, QuotaRule, RunStatus
 from bulkid.runs import (
     Context,
     DropFolder,
@@ -28,9 +28,11 @@ from bulkid.runs import (
     RunResult,
     Schedule,
     Target,
+    list_runs,
     run_job,
     undo,
 )
+from bulkid.runs.execution import run as execution
 from bulkid.runs.jobs import drop_folder, drop_folder_job
 from bulkid.runs.jobs.attempt import JobAttempt
 from bulkid.runs.jobs.drop_folder import dated, scan
@@ -325,15 +327,16 @@ def test_too_many_failures_stop_the_job_and_the_next_start_goes_on(inbox: Inbox)
     assert inbox.places() == {"archive": ["a.csv", "b.csv"]}
 
 
+def no_proxy(*_: object) -> None:
+    raise UsageError("The proxy cannot be used.")
+
+
 def test_settings_that_cannot_be_used_leave_a_file_whose_run_has_sent_something(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox.sheet("a.csv", "A", rows=9, age_s=50)
     inbox.sheet("b.csv", "B", age_s=10)
     inbox.options = replace(inbox.options, max_failures=FailureBound(0), concurrency=1)
-
-    def no_proxy(*_: object) -> None:
-        raise UsageError("The proxy cannot be used.")
 
     async def work(server: Sandbox) -> None:
         assert (await inbox.work(server)).exit_code == 4
@@ -345,6 +348,50 @@ def test_settings_that_cannot_be_used_leave_a_file_whose_run_has_sent_something(
 
     served(work, poisoned=("robot-0005",))
     assert inbox.places() == {"archive": ["a.csv", "b.csv"]}
+
+
+def test_settings_that_cannot_be_used_leave_a_file_of_which_rows_are_invalid(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(inbox.folder, "a.csv", "name,display_name\nrobot-0001,A\nrobot-0002,#N/A\n")
+    inbox.options = replace(inbox.options, skip_invalid=True)
+
+    async def work(server: Sandbox) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(client, "proxy_for", no_proxy)
+            assert (await inbox.work(server)).exit_code == 2
+        assert inbox.places() == {"working": ["a.csv"]}
+        assert (await inbox.work(server)).exit_code == 1
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv"]}
+
+
+def test_settings_that_cannot_be_used_leave_a_run_that_has_connected_before(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A")
+
+    async def away(*_: object) -> None:
+        raise ConnectionFailedError("The server cannot be reached.")
+
+    def statuses() -> list[RunStatus]:
+        return [record.status for record, _ in list_runs(inbox.root / "state")]
+
+    async def work(server: Sandbox) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(execution, "prepare", away)
+            assert (await inbox.work(server)).exit_code == 3
+        assert statuses() == [RunStatus.STOPPED]
+        with monkeypatch.context() as broken:
+            broken.setattr(client, "proxy_for", no_proxy)
+            assert (await inbox.work(server)).exit_code == 2
+        assert statuses() == [RunStatus.INTERRUPTED]
+        assert inbox.places() == {"working": ["a.csv"]}
+        assert (await inbox.work(server)).exit_code == 0
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv"]}
 
 
 def test_what_lies_in_working_and_is_not_known_is_left_alone_and_told(inbox: Inbox) -> None:

@@ -15,6 +15,7 @@ from bulkid.errors import (
     EXIT_ROWS_FAILED,
     EXIT_USAGE,
     BulkidError,
+    SheetError,
     StateError,
     UsageError,
 )
@@ -86,13 +87,15 @@ def conclude(
     row_errors: Sequence[RowError],
     now: float,
     early: "EarlyReport | None" = None,
+    never_connected: bool = False,
 ) -> RunResult:
     """Write a run's report and its status. A full disk or a broken folder becomes a note of the result.
 
     The message is journaled first, since the report shows it for pending rows. The status is journaled last: if the
     process is killed while it writes the report, ``resume`` still finishes the run. ``early`` has the rows of the
     report that were written while requests were sent. An error that left rows pending says how to resume the run,
-    unless the run was refused.
+    unless the run was refused. ``never_connected`` says that an attempt to resume the run had no connection yet: if it
+    is refused for its settings, the run stays interrupted.
     """
     notes: list[str] = []
 
@@ -109,7 +112,9 @@ def conclude(
     if record is None:
         raise StateError(f"Run {run_id} is missing from the journal.")
     left, planned = int(counters.get("left_rows") or 0), record.phase == "planned"
-    status, exit_code = final_status(counts, error, left, planned=planned)
+    of_settings = never_connected and record.status in RESUMABLE and not isinstance(error, SheetError)
+    stays = planned or (of_settings and counts.get(Status.PENDING, 0) > 0)
+    status, exit_code = final_status(counts, error, left, planned=stays)
     if error is not None and _is_refusal(error):
         _say_that_nothing_was_sent(error, planned=planned)
     message = str(error) if error is not None else ""

@@ -132,6 +132,7 @@ class Execution:
             row_errors=self.row_errors,
             now=self.context.clock.now(),
             early=self.early,
+            never_connected=self.resumed and (self.connection is None or not self.connection.organization_id),
         )
         path = self.context.after.metrics_file
         try:

@@ -287,9 +287,9 @@ class _FolderJob:
 
     async def _put_by_result(self, file: ClaimedFile, result: RunResult) -> bool:
         """Put a file where its run's end says; False when it stays, so that the next start resumes its run."""
-        of_the_sheet = isinstance(result.error, SheetError) or result.summary["invalid"] or result.run.organization_id
+        of_the_sheet = isinstance(result.error, SheetError) or result.run.organization_id
         if result.exit_code == EXIT_USAGE and not of_the_sheet:
-            return False  # the run did not read the sheet: a setting is wrong
+            return False  # the run never connected: a setting is wrong
         if is_unfinished(result):
             return False
         if result.exit_code == EXIT_USAGE:
