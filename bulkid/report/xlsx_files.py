@@ -21,6 +21,7 @@ from bulkid.report.rate_chart import add_rate_sheet
 from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.resources import INFORMATION_COLUMNS, current
 from bulkid.sheet import column_letters
+from bulkid.sheet.formula_escape import guard_apostrophe
 
 Sheet: TypeAlias = Any  # xlsxwriter has no type information
 Format: TypeAlias = Any
@@ -391,8 +392,8 @@ class ReportWorkbook(WorkbookFile[ReportRow]):
         return "".join(
             (
                 f'<row r="{line}"{_height_attribute(row)}>{number_cell("A", line, row.row, number)}',
-                text_cell("B", line, row.robot_account_id, text),
-                text_cell("C", line, row.name, text),
+                text_cell("B", line, guard_apostrophe(row.robot_account_id), text),
+                text_cell("C", line, guard_apostrophe(row.name), text),
                 text_cell("D", line, row.status.value, self._status_styles[row.status]),
                 text_cell("E", line, row.changes, wrapped),
                 "" if code is None else number_cell("F", line, code, number),
@@ -411,13 +412,13 @@ class ReportWorkbook(WorkbookFile[ReportRow]):
         return "".join(
             (
                 f'<row r="{line}"{_height_attribute(row)}>{number_cell("A", line, row.row, number)}',
-                text_cell("B", line, row.name, text),
+                text_cell("B", line, guard_apostrophe(row.name), text),
                 text_cell("C", line, row.status.value, self._status_styles[row.status]),
                 text_cell("D", line, row.error, wrapped),
                 text_cell("E", line, row.changes, wrapped),
                 "" if code is None else number_cell("F", line, code, number),
                 text_cell("G", line, row.error_code, text),
-                text_cell("H", line, row.robot_account_id, text),
+                text_cell("H", line, guard_apostrophe(row.robot_account_id), text),
                 "</row>",
             )
         )
@@ -458,7 +459,7 @@ class WorkbookExport(WorkbookFile[ExportedAccount]):
     def _row_xml(self, row: ExportedAccount, line: int) -> str:
         cells = row.cells or ()
         texts = "".join(
-            text_cell(letter, line, text, self._text_style)
+            text_cell(letter, line, guard_apostrophe(text), self._text_style)
             for letter, text in zip(self._text_letters, cells, strict=False)
         )
         times = "".join(

@@ -2,10 +2,11 @@
 
 A cell that begins with ``=`` (or ``+``, ``-``, ``@``, a tab, a carriage return, or the same in another width) runs as a
 formula when a spreadsheet opens a CSV file. bulkid writes such a cell with an apostrophe in front. When it reads a
-sheet it takes one such apostrophe away again, so that ``retry.csv`` comes back as it was.
+sheet it takes one such apostrophe away again, so that ``retry.csv`` comes back as it was. It does so for workbooks too:
+a spreadsheet program keeps the apostrophes of a CSV that it opens and saves as a workbook.
 
 For any text, ``unescape_formula(escape_formula(text)) == text``, because an apostrophe that is already there is
-guarded by one more.
+guarded by one more. The same holds for ``guard_apostrophe``, which a workbook needs: no text in it runs as a formula.
 """
 
 import re
@@ -32,8 +33,13 @@ def escape_formula(text: str) -> str:
     return text
 
 
+def guard_apostrophe(text: str) -> str:
+    """Put one more apostrophe before a text whose first one :func:`unescape_formula` would take away."""
+    return escape_formula(text) if text[:1] == "'" else text
+
+
 def unescape_formula(text: str) -> str:
-    """Take away the one apostrophe that :func:`escape_formula` put there; leave every other text as it is."""
+    """Take away the one apostrophe that the functions above put there; leave every other text as it is."""
     if text[:1] == "'" and _RUNS.match(text):
         return text[1:]
     return text

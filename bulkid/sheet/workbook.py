@@ -21,6 +21,7 @@ from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
 from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, Range, check_shared_strings, main_part, scan_xlsx
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb
 from bulkid.sheet.error_scan_ods import scan_ods, without_indents
+from bulkid.sheet.formula_escape import unescape_formula
 from bulkid.text import fold, printable_line
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     ranges = sheet.merged_cell_ranges or found.ranges
 
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
-        chunks = _rows(sheet, source, size, found.errors, ranges)
+        chunks = (_unescaped(chunk) for chunk in _rows(sheet, source, size, found.errors, ranges))
         return _with_whole_texts(chunks, source) if kind == "xls" else chunks
 
     merged = "The worksheet has merged cells: only the first cell of each holds its value, the others count as blank."
@@ -299,6 +300,11 @@ def _rows(
         end = min(last, row + size)
         yield [_with_errors((), errors.get(at), first) for at in range(row + 1, end + 1)]
         row = end
+
+
+def _unescaped(rows: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Unescape the cells that bulkid's CSV files escape as formulas: one may have been saved as a workbook."""
+    return [tuple(map(unescape_formula, cells)) if "'" in "".join(cells) else cells for cells in rows]
 
 
 def _with_whole_texts(

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 
-from bulkid.sheet.formula_escape import FORMULA_STARTS, escape_formula, unescape_formula
+from bulkid.sheet.formula_escape import FORMULA_STARTS, escape_formula, guard_apostrophe, unescape_formula
 from tests.support.report_data import nasty_text
 
 
@@ -54,6 +54,13 @@ def test_any_text_comes_back_and_none_is_left_to_run(text: str) -> None:
     guarded = escape_formula(text)
     assert unescape_formula(guarded) == text
     assert not guarded.lstrip(" \u3000\x00").startswith(tuple(FORMULA_STARTS))
+
+
+@given(nasty_text)
+def test_any_text_comes_back_from_a_workbook_and_only_an_apostrophe_is_guarded_there(text: str) -> None:
+    guarded = guard_apostrophe(text)
+    assert unescape_formula(guarded) == text
+    assert guarded == text or text.startswith("'")
 
 
 @given(nasty_text)

@@ -22,6 +22,7 @@ from bulkid.sheet import workbook as workbook_module
 from bulkid.sheet.archive_parts import ScanError
 from bulkid.sheet.error_scan import column_index, scan_xlsx
 from bulkid.sheet.error_scan_binary import scan_xls, workbook_stream
+from bulkid.sheet.formula_escape import escape_formula
 from bulkid.sheet.workbook import cell_text
 from tests.support import sheet_books
 from tests.support.sheet_books import ROWS_WITH_ERRORS, Error, every_format, ods, ods_row, read, refused, saved, written
@@ -36,6 +37,15 @@ def test_every_format_reads_the_same(name: str) -> None:
     assert sheet.info.kind == name[name.index(".") + 1 :].lower()
     assert sheet.info.columns() == {"robot_account_id": "id", "name": "name", "groups": "groups"}
     assert [(row.row, row.cells) for row in rows] == [(2, ("88-uv", "Roby", "alumni-02")), (3, ("88", "Zoë", ""))]
+
+
+@pytest.mark.parametrize("name", ["s.xlsx", "s.XLSM", "s.xlsb", "s.xls", "small.xls", "s.ods"])
+def test_a_csv_of_bulkid_that_was_saved_as_a_workbook_reads_as_it_was(name: str) -> None:
+    """A spreadsheet program keeps the apostrophes that escape formulas."""
+    texts = ["=1+1", "-x", "'=1", "'plain'", "O'Neil", "@me; +49"]
+    rows = [["name", "groups"], *([f"r{at}", escape_formula(text)] for at, text in enumerate(texts))]
+    _, found = read(every_format(rows)[name], name, 4, **({"sheet": "S"} if name == "s.ods" else {}))
+    assert [row.cells[1] for row in found] == texts
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
