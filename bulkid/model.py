@@ -72,6 +72,15 @@ class RunStatus(StrEnum):
     REFUSED = "refused"
 
 
+class Phase(StrEnum):
+    """How far the journal of a run has come."""
+
+    READING = "reading"  # rows are missing yet
+    READ = "read"  # the journal has all rows
+    ASKING = "asking"  # the user is asked whether to send the plan: no list shows the run, since nobody has agreed yet
+    PLANNED = "planned"  # the journal has the plan: an item for every account
+
+
 class Via(StrEnum):
     """Which kind of request carried an account's change."""
 
@@ -355,7 +364,7 @@ class RunRecord:
     host: str
     pid: int
     user: str = ""
-    phase: str = "reading"  # "reading" -> "read" (rows are whole) -> "planned" (items are whole) -> "finished"
+    phase: str = Phase.READING  # a `Phase`
     finished_at: float | None = None
     message: str = ""  # why it ended early, as the user reads it
     report_dir: str = ""  # absolute folder that holds this run's files

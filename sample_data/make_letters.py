@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from bulkid.sheet.legacy_encoding import EDGE, fold
+from bulkid.sheet.legacy_encoding import EDGE, lowered
 
 WORDS = 30_000
 NAMES = 4_000
@@ -64,9 +64,9 @@ def words_of(language: str, locale: str) -> Counter[str]:
         for text in texts:
             for token in "".join(c if c.isalpha() else " " for c in text.translate(cedilla)).split():
                 if language == "tr":
-                    weights[fold(token.replace("i", "İ").replace("ı", "I").upper())] = weight
+                    weights[lowered(token.replace("i", "İ").replace("ı", "I").upper())] = weight
                     token = token.replace("I", "ı")  # noqa: PLW2901
-                weights[fold(token)] = weight
+                weights[lowered(token)] = weight
     return weights
 
 

@@ -16,7 +16,7 @@ from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
 from bulkid.config.settings import Settings
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BulkidError, UsageError
-from bulkid.model import RunStatus
+from bulkid.model import Phase, RunStatus
 from bulkid.report.summary import as_options
 from bulkid.text import as_argument, count_of, unnumbered
 
@@ -75,7 +75,7 @@ def resume(
     # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
     ask = not yes and library.needs_confirmation(record, settings.state_dir, database_url_of(settings))
     if ask and not is_interactive():
-        planned = record.phase == "planned"
+        planned = record.phase == Phase.PLANNED
         what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
         raise UsageError(
             f"Run {record.run_id} {what}, and bulkid cannot ask for confirmation here, because there is no terminal.",

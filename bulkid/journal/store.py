@@ -28,7 +28,7 @@ from bulkid.journal.database import PAGE, Database, open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.locks import LockHandle
 from bulkid.journal.schema import entries, planned_changes, rows, runs
-from bulkid.model import Outcome, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
+from bulkid.model import Outcome, Phase, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
 
 _BATCH_SIZE = 1000  # items turned into columns at a time
 _NAMED = 5  # how many runs a message names
@@ -37,10 +37,7 @@ RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
 """Statuses of runs that can go on. A killed process leaves ``RUNNING`` behind; the lock of a run shows whether it is
 still alive. One killed in phase ``reading`` has not all its rows."""
 
-ASKING = "asking"
-"""The phase of a run whose user is asked whether to send its plan. No list shows it, since no user has agreed yet."""
-
-AGREED = runs.c.phase != ASKING
+AGREED = runs.c.phase != Phase.ASKING.value
 
 _RUN_COLUMNS = [runs.c[name] for name in codec.RUN_FIELDS]
 _ENTRY_COLUMNS = [entries.c[name] for name in codec.ENTRY_COLUMNS if name != "run"]
@@ -228,7 +225,7 @@ class Journal:
         if not wanted:
             return None
         exact = self.get_run(wanted)
-        if exact is not None and exact.phase != ASKING:
+        if exact is not None and exact.phase != Phase.ASKING:
             return exact
         begins = runs.c.run_id.startswith(wanted, autoescape=True)
         query = select(*_RUN_COLUMNS).where(begins, AGREED).order_by(runs.c.run_id.desc()).limit(_NAMED + 1)

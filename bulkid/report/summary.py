@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from bulkid.model import CHANGED, RunRecord, RunStatus, Status
+from bulkid.model import CHANGED, Phase, RunRecord, RunStatus, Status
 from bulkid.text import as_argument, count_of, printable_line
 
 ERROR_HEADER: Final = "error"
@@ -130,7 +130,7 @@ def how_to_resume(run: RunRecord) -> str:
 
     A run that ended while it read standard input cannot be resumed.
     """
-    if run.phase == "reading" and run.options.get("path") == "" and run.command != "undo":
+    if run.phase == Phase.READING and run.options.get("path") == "" and run.command != "undo":
         return "Start it again with the same input."
     if job := _continuing_job(run):
         return f"To continue, start the job {job!r} again."

@@ -13,7 +13,7 @@ from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, DeclinedError, Usage
 from bulkid.journal import codec
 from bulkid.journal.queries import drop_run
 from bulkid.journal.store import Journal, open_journal
-from bulkid.model import RunRecord, RunStatus
+from bulkid.model import Phase, RunRecord, RunStatus
 from bulkid.report.atomic import prepare_folder, remove_leftovers
 from bulkid.report.summary import NAMED_BY
 from bulkid.report.writer import remove_report
@@ -101,7 +101,7 @@ async def plan_rest(text: str, target: Target, context: Context | None = None) -
     async with AsyncExitStack() as stack:
         journal = await _open_journal(stack, context)
         record = await in_thread(find_resumable, journal, text)
-        if record.phase != "planned":
+        if record.phase != Phase.PLANNED:
             raise UsageError(f"Run {record.run_id} ended before its plan was confirmed; nothing was sent.")
         target = same_target(record, target)
         await lock_run(stack, journal, record, context)
@@ -362,7 +362,7 @@ async def resume(
         if target.named_by:
             record = replace(record, options={**record.options, NAMED_BY: target.named_by})
             await in_thread(partial(journal.update_run, record.run_id, options=record.options))
-        run_input = None if record.phase == "planned" else await _reopen(stack, journal, record, options, context)
+        run_input = None if record.phase == Phase.PLANNED else await _reopen(stack, journal, record, options, context)
         execution = Execution(journal, record, target, options, context, folder, resumed=True, reconfirm=reconfirm)
         try:
             return await execution.perform(run_input)
@@ -401,7 +401,7 @@ async def _reopen(
     Raises:
         UsageError: The journal has not all rows, and their source does not exist any more or has changed.
     """
-    if record.phase == "read" and UNDO not in record.options:
+    if record.phase == Phase.READ and UNDO not in record.options:
         await in_thread(journal.forget_plan, record.run_id)
         if PLAN in record.options:
             return await in_thread(journaled_plan_input, journal, record)

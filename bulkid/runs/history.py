@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 from bulkid.errors import LockedError, UsageError
 from bulkid.journal.queries import ChangeKind, latest_failures, pending_deletions, row_page, run_page
 from bulkid.journal.store import RESUMABLE, Journal, open_journal
-from bulkid.model import ReportRow, RunRecord, RunStatus, Status
+from bulkid.model import Phase, ReportRow, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.atomic import prepare_folder
 from bulkid.report.rate import Rate
@@ -116,8 +116,8 @@ def needs_confirmation(record: RunRecord, state_dir: Path | None = None, databas
 
     That is so where it ended before its plan was confirmed, and where only what it left for later as a trial is open.
     """
-    if record.phase != "planned" or not record.counters.get("left_accounts"):
-        return record.phase != "planned"
+    if record.phase != Phase.PLANNED or not record.counters.get("left_accounts"):
+        return record.phase != Phase.PLANNED
     with open_journal(state_dir or default_state_dir(), database_url) as journal:
         return items_to_resume(list(journal.iter_items(record.run_id, unsettled=True)))[1]
 
@@ -168,7 +168,7 @@ def undone_by(records: Iterable[RunRecord]) -> Mapping[str, str]:
     """
     newest: dict[str, str] = {}
     for record in records:
-        if UNDO in record.options and record.phase == "planned" and record.counters.get("accounts"):
+        if UNDO in record.options and record.phase == Phase.PLANNED and record.counters.get("accounts"):
             newest.setdefault(str(record.options[UNDO]), record.run_id)
     return newest
 

@@ -10,7 +10,7 @@ from bulkid.journal.locks.file import forget_lock
 from bulkid.journal.queries import claimed_runs, drop_run, newest_runs
 from bulkid.journal.store import RESUMABLE, Journal, open_journal
 from bulkid.logs import log
-from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.model import Phase, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.writer import remove_report
 from bulkid.runs.history import lock_name, run_lock, undone_by, with_actual_status
@@ -155,4 +155,4 @@ def has_pending_work(record: RunRecord, counts: Mapping[Status, int]) -> bool:
 
     A run that was refused, or that never came to its plan, has sent nothing.
     """
-    return bool(counts.get(Status.PENDING)) and record.status is not RunStatus.REFUSED and record.phase == "planned"
+    return bool(counts.get(Status.PENDING)) and record.status is not RunStatus.REFUSED and record.phase == Phase.PLANNED

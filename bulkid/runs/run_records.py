@@ -9,7 +9,7 @@ from typing import Any
 
 from bulkid.errors import UsageError
 from bulkid.journal.names import new_run_id
-from bulkid.model import ChangeBound, FailureBound, QuotaRule, RunRecord, RunStatus
+from bulkid.model import ChangeBound, FailureBound, Phase, QuotaRule, RunRecord, RunStatus
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.sheet import SheetInfo, SheetOptions
 from bulkid.text import dashed_guid, fold
@@ -121,7 +121,7 @@ def same_target(record: RunRecord, target: Target) -> Target:
     """
     from bulkid.runs.execution.connection import base_of
 
-    if record.phase != "planned":
+    if record.phase != Phase.PLANNED:
         return replace(target, url=target.url or record.base_url)
     # The embedded sandbox ended with the run, and a new one has another address.
     in_sandbox = bool(record.options.get("sandbox")) and bool(target.url)

@@ -131,9 +131,9 @@ def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> Error
         relation = "".join(relations)
         target = part_of(archive, book, relation)
         longest = check_shared_strings(archive) if longest is None else longest
-        no_errors = _has_no_errors(archive, target, longest)
-        if no_errors is not None:
-            return no_errors
+        harmless = _search_quickly(archive, target, longest)
+        if harmless is not None:
+            return harmless
         counts_later = any(each.get("fullCalcOnLoad") in _TRUE for each in _elements(archive, book, "calcPr"))
         few = archive.size(target) // _LEAST_CELL * longest <= MAX_TEXT
         lengths = array("I") if few else _lengths(archive, _shared_strings(archive))
@@ -158,8 +158,8 @@ def worksheet_names(stream: BinaryIO) -> list[str]:
         return [each["name"] for each in _elements(archive, book, "sheet") if "name" in each]
 
 
-def _has_no_errors(archive: Archive, target: str, longest: int) -> ErrorScan | None:
-    """Search a worksheet for anything unusual; None where there may be something."""
+def _search_quickly(archive: Archive, target: str, longest: int) -> ErrorScan | None:
+    """Search the bytes of a worksheet for anything unusual; None where there may be something: then it is parsed."""
     columns: set[bytes] = set()
     rows = cells = shared = merged = tables = 0
     for inside in without_declaration(archive.blocks(target), b"<c "):
@@ -220,9 +220,8 @@ def main_part(archive: Archive) -> str:
             raise ScanError("it says twice which part is the workbook")
         if found:
             book = _resolved("", found[0].get("Target", ""))
-            if (
-                posixpath.basename(book) != "workbook.xml" and book != _BINARY_BOOK
-            ):  # calamine reads these, whatever it says
+            # calamine reads these, whatever the archive says.
+            if posixpath.basename(book) != "workbook.xml" and book != _BINARY_BOOK:
                 raise ScanError("its workbook has another name than workbook.xml")
             return book
     return next((part for part in _USUAL_BOOKS if part in archive.parts), "")

@@ -5,7 +5,7 @@
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from bulkid.sheet.archive_parts import Archive, ScanError
@@ -99,6 +99,11 @@ def scan_xlsb(stream: BinaryIO, sheet: str) -> ErrorScan:
             raise ScanError("two of its worksheets have the same name")
         content = archive.read(part_of(archive, book, sheets.get(sheet, "")))
         lengths = list(_xlsb_lengths(archive.read(_XLSB_STRINGS))) if _XLSB_STRINGS in archive.parts else []
+    return _scan_xlsb_sheet(content, lengths)
+
+
+def _scan_xlsb_sheet(content: bytes, lengths: Sequence[int]) -> ErrorScan:
+    """Scan the records of a worksheet; ``lengths`` are those of the shared strings."""
     errors: Errors = {}
     ranges: list[Range] = []
     row = last_row = last_column = text = 0
@@ -352,9 +357,8 @@ def workbook_stream(content: bytes) -> bytes:
         return _follow(content, size_of_sector, size_of_sector, table, first)
 
     directory = chain(struct.unpack_from("<I", content, 48)[0])
-    entries: dict[
-        str, tuple[int, int]
-    ] = {}  # name to first sector and size; of two of one name calamine takes the first
+    # By name: the first sector and the size. Of two of one name calamine takes the first.
+    entries: dict[str, tuple[int, int]] = {}
     for position in range(0, len(directory) - 127, 128):
         name_size = struct.unpack_from("<H", directory, position + 64)[0]
         name = directory[position : position + max(0, name_size - 2)].decode("utf-16-le", "replace")

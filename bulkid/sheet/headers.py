@@ -282,8 +282,7 @@ def near_miss(header: str) -> str:
     aliases = list(chain.from_iterable(current().aliases.values()))
     for alias in aliases:
         known = header_key(alias)
-        longest = max(len(key), len(known))
-        allowed = 0 if longest < _MIN_LENGTH_ONE_TYPO else 1 if longest < _MIN_LENGTH_TWO_TYPOS else 2
+        allowed = _allowed_slips(max(len(key), len(known)))
         slips = OSA.distance(key, known, score_cutoff=allowed)
         if (slips or header_key(header) != known) and slips <= allowed and (best is None or slips < best[0]):
             best = (slips, alias)
@@ -291,6 +290,13 @@ def near_miss(header: str) -> str:
         return best[1]
     words = _words(header)
     return next((alias for alias in aliases if len(words) > 1 and words <= _words(alias)), "")
+
+
+def _allowed_slips(letters: int) -> int:
+    """How many typing slips count as close in a word of so many letters."""
+    if letters < _MIN_LENGTH_ONE_TYPO:
+        return 0
+    return 1 if letters < _MIN_LENGTH_TWO_TYPOS else 2
 
 
 def _words(header: str) -> frozenset[str]:

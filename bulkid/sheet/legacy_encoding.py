@@ -69,7 +69,7 @@ def _statistics() -> tuple[tuple[Costs, ...], Mapping[str, frozenset[str]]]:
 
 
 @lru_cache(maxsize=1 << 14)  # most calls are for a letter
-def fold(word: str) -> str:
+def lowered(word: str) -> str:
     """Lower the case letter by letter; the Turkish dotted capital stays, since no single small letter stands for it."""
     return "".join(letter if letter == "\u0130" else letter.lower() for letter in word)
 
@@ -119,7 +119,7 @@ def fit(word: str) -> Fit:
         if _breaks_case(word, at):
             cost += _CASE_BREAK
         if script == "LATIN":
-            letter = fold(character)
+            letter = lowered(character)
             latin.append((left, letter, not (left.isascii() and letter.isascii())))
             left = letter
             continue
@@ -190,7 +190,7 @@ SINGLE_BYTE = (
 )
 
 _BLOCK = 1 << 20  # bytes
-_WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
+WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 _WORD_PART = re.compile(rb"[A-Za-z\x80-\xff]+\Z")
 _MAX_WORD_BYTES = 60  # bytes of a word that are looked at
 _ALIKE = 4  # words kept for one byte between the same neighbours: more of them say the same again
@@ -205,8 +205,8 @@ _DOS = re.compile(r"cp\d{3}")
 _MIN_LEAD = 60  # half nats; a reading so much less likely than the best is not offered
 _MAX_CANDIDATES = 6
 _FEW_CHARACTERS = 24  # beyond ASCII; more different ones are not valid UTF-8 by accident
-_TWO_CHARACTERS = 4  # bytes
-_LAST_OF_TWO_BYTES = "\u07ff"  # of UTF-8
+TWO_CHARACTERS = 4  # bytes
+LAST_OF_TWO_BYTES = "\u07ff"  # of UTF-8
 _NEVER_WITH_LATIN = re.compile(  # Armenian to NKo, phonetic letters
     r"[A-Za-z][\u0530-\u07ff\u1d00-\u1dbf]|[\u0530-\u07ff\u1d00-\u1dbf][A-Za-z]"
 )
@@ -273,9 +273,9 @@ def _sample(stream: BinaryIO) -> Sample:
         text = rest + block
         cut = _WORD_PART.search(text, max(0, len(text) - _MAX_WORD_BYTES))
         rest = text[cut.start() :] if cut else b""
-        for word in _WORD.findall(text, 0, len(text) - len(rest)):
+        for word in WORD.findall(text, 0, len(text) - len(rest)):
             sample.add(word)
-    for word in _WORD.findall(rest):
+    for word in WORD.findall(rest):
         sample.add(word)
     return sample
 
@@ -489,9 +489,9 @@ def may_be_legacy(stream: BinaryIO) -> bool:
         return False
     if any(map(_NEVER_WITH_LATIN.search, texts)):
         return True
-    if max(characters) > _LAST_OF_TWO_BYTES:
+    if max(characters) > LAST_OF_TWO_BYTES:
         return False
-    if max(map(len, sample.words)) < _TWO_CHARACTERS and not all(map(_is_in_no_name, texts)):
+    if max(map(len, sample.words)) < TWO_CHARACTERS and not all(map(_is_in_no_name, texts)):
         return False
     return any(found.plausible for encoding in _WEIGHTS if (found := _multi_byte_evidence(stream, encoding)))
 
@@ -505,4 +505,4 @@ def _decoded(stream: BinaryIO, encoding: str) -> Iterator[str]:
 
 def _is_in_no_name(word: str) -> bool:
     """Whether a word is one letter that no language of the code pages has."""
-    return len(word) == 1 and script_of(word) == "LATIN" and not any(fold(word) in each for each in _statistics()[0])
+    return len(word) == 1 and script_of(word) == "LATIN" and not any(lowered(word) in each for each in _statistics()[0])

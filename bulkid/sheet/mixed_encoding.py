@@ -9,19 +9,25 @@ import unicodedata
 from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
-from bulkid.sheet.legacy_encoding import MULTI_BYTE, SINGLE_BYTE, Fit, fit, weight_of
+from bulkid.sheet.legacy_encoding import (
+    LAST_OF_TWO_BYTES,
+    MULTI_BYTE,
+    SINGLE_BYTE,
+    TWO_CHARACTERS,
+    WORD,
+    Fit,
+    fit,
+    weight_of,
+)
 
 _Word = TypeVar("_Word", bound=Hashable)
 
 _MARGIN = 24  # half nats by which another code page must read a word better
 _CHARACTER_MARGIN = 9.0  # half nats by which another multi-byte code must read some characters better
-_WORD = re.compile(rb"[A-Za-z\x80-\xff]*[\x80-\xff][A-Za-z\x80-\xff]*")
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _RUN = re.compile(r"([a-z]?)([^\x00-\x7f]+)(?=([a-z]?))")
 _MAX_LENGTH = 60  # bytes of a word, or characters of a run, that are looked at
-_TWO_CHARACTERS = 4  # bytes of UTF-8
 _THREE_CHARACTERS = 3
-_LAST_OF_TWO_BYTES = "\u07ff"  # of UTF-8
 _NO_CHARACTERS = frozenset({"Cn", "Co"})  # categories of what no text has
 _MAX_SEEN = 1 << 16  # words that are not looked at twice
 
@@ -49,7 +55,7 @@ def stray_word(lines: Iterable[tuple[int, bytes]], encoding: str) -> StrayWord |
 
 
 def _writers_in_code_page(line: bytes, encoding: str, seen: set[Hashable]) -> Iterator[str]:
-    for word in _new(_WORD.findall(line), seen):
+    for word in _new(WORD.findall(line), seen):
         if (other := _writer_of_word(word, encoding)) is not None:
             yield other
 
@@ -74,7 +80,7 @@ def _writer_of_word(word: bytes, encoding: str) -> str | None:
     word = word[:_MAX_LENGTH]
     cost = _fit(word, encoding)
     if (unicode := _decode(word, "utf-8")) is not None:
-        several = any(len(run) >= _TWO_CHARACTERS for run in _HIGH.findall(word))
+        several = any(len(run) >= TWO_CHARACTERS for run in _HIGH.findall(word))
         if several or fit(unicode).whole + _MARGIN <= cost.whole:
             return "utf-8"
     if cost.sensible:
@@ -113,7 +119,7 @@ def _writer_of_run(before: str, run: str, after: str, encoding: str) -> str | No
 
 def _is_east_asian(text: str) -> bool:
     """Whether a text has several characters, each of three bytes of UTF-8 or more."""
-    return len(text) > 1 and min(text) > _LAST_OF_TWO_BYTES
+    return len(text) > 1 and min(text) > LAST_OF_TWO_BYTES
 
 
 def _decode(word: bytes, encoding: str) -> str | None:

@@ -16,7 +16,7 @@ from bulkid.clock import Clock, SystemClock
 from bulkid.errors import BulkidError, InterruptedRunError, LockedError, UsageError
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.logs import log
-from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.model import Phase, RunRecord, RunStatus, Status
 from bulkid.planning.change_limit import Excess, excess, excess_deletions
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.connection_check import ORGANIZATION
@@ -401,7 +401,7 @@ class Console:
     def _require_resumable(self, run: RunRecord) -> None:
         if run.status is RunStatus.RUNNING:  # it may wait for another run, with a plan that is not confirmed yet
             raise LockedError(f"Run {run.run_id} is still under way.", hint="Wait until it has ended, or stop it.")
-        if run.phase != "planned":
+        if run.phase != Phase.PLANNED:
             raise UsageError(
                 f"Run {run.run_id} ended before its plan was confirmed; nothing was sent.",
                 hint="Upload the sheet again, and check the preview.",

@@ -18,7 +18,7 @@ from bulkid import runs
 from bulkid.errors import BulkidError, LockedError, StateError, UsageError
 from bulkid.journal.queries import ChangeKind
 from bulkid.logs import log
-from bulkid.model import CHANGED, RunRecord, RunStatus, Status
+from bulkid.model import CHANGED, Phase, RunRecord, RunStatus, Status
 from bulkid.planning.plan import split_description
 from bulkid.report.formats import FORMATS, ReportFormat
 from bulkid.report.summary import status_label, trial_finished
@@ -221,7 +221,7 @@ def actions_of(console: Console, line: RunListItem, upload: Upload | None, undon
         "retry": not going and open_rows_of(line) > 0 and not resumable,
         "recreate": not going and line.counts[Status.DELETED] > 0,
         "undo": not going and _can_be_undone(line) and line.run.run_id not in undone,
-        "again": not going and line.run.phase != "planned" and upload is not None,
+        "again": not going and line.run.phase != Phase.PLANNED and upload is not None,
     }
 
 

@@ -130,9 +130,8 @@ class PostgresDialect(Dialect):
                 "The state database's address (BULKID_DATABASE_URL) is not the URL of a PostgreSQL database.",
                 hint=f"Without it, the state is kept in the state directory; {form}",
             )
-        if (
-            url.password is not None and "@" in f"{url.host}{url.database}"
-        ):  # a part of the password, which is not shown
+        # What follows the @ may be a part of the password, so no message shows it.
+        if url.password is not None and "@" in f"{url.host}{url.database}":
             raise StateError(
                 "The state database's address (BULKID_DATABASE_URL) has an @ in its password or behind it.",
                 hint=f"Write it as %40; {form}",

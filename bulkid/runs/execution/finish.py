@@ -21,7 +21,7 @@ from bulkid.errors import (
 )
 from bulkid.journal.store import RESUMABLE, Journal
 from bulkid.logs import log
-from bulkid.model import RowError, RunRecord, RunStatus, Status
+from bulkid.model import Phase, RowError, RunRecord, RunStatus, Status
 from bulkid.report.atomic import ReportError
 from bulkid.report.formats import ReportContent, wanted
 from bulkid.report.summary import build_summary, how_to_resume
@@ -111,7 +111,7 @@ def conclude(
     record = journal.get_run(run_id)
     if record is None:
         raise StateError(f"Run {run_id} is missing from the journal.")
-    left, planned = int(counters.get("left_rows") or 0), record.phase == "planned"
+    left, planned = int(counters.get("left_rows") or 0), record.phase == Phase.PLANNED
     of_settings = never_connected and record.status in RESUMABLE and not isinstance(error, SheetError)
     stays = planned or (of_settings and counts.get(Status.PENDING, 0) > 0)
     status, exit_code = final_status(counts, error, left, planned=stays)

@@ -21,9 +21,9 @@ from bulkid.errors import (
     StoppedAtPromptError,
     UsageError,
 )
-from bulkid.journal.store import ASKING, Journal
+from bulkid.journal.store import Journal
 from bulkid.logs import log, run_context
-from bulkid.model import Action, Change, RowError, RunItem, RunRecord, RunStatus, Status
+from bulkid.model import Action, Change, Phase, RowError, RunItem, RunRecord, RunStatus, Status
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan
 from bulkid.report.summary import how_to_resume
@@ -165,7 +165,7 @@ class Execution:
     def _rows_left(self) -> int | None:
         """Return how many rows a resume works on; None if not all rows have been read, or if they are read again."""
         counts = self.journal.counts(self.record.run_id)
-        if self.record.phase == "reading" or not any(counts.values()):
+        if self.record.phase == Phase.READING or not any(counts.values()):
             return None
         pending = counts[Status.PENDING]
         deferred = int(self.counters.get("left_rows") or 0)
@@ -185,8 +185,8 @@ class Execution:
         self.context.hooks.stage("sheet")
         async with until_stopped(self.context.stop):
             rows = await run_input.read(RunJournal(self.journal, self.record.run_id))
-        if self.record.phase == "reading":
-            await self._update(phase="read", sheet=rows.info.to_json())
+        if self.record.phase == Phase.READING:
+            await self._update(phase=Phase.READ, sheet=rows.info.to_json())
         return rows
 
     async def _planned(self, connection: Connection, rows: Rows) -> SendPlan:
@@ -230,10 +230,10 @@ class Execution:
         """
         unlisted = self.context.hooks.asks and not self.resumed and not self.options.job
         if unlisted:
-            await self._update(phase=ASKING)
+            await self._update(phase=Phase.ASKING)
         yield
         if unlisted:
-            await self._update(phase="read")
+            await self._update(phase=Phase.READ)
 
     async def _finish_items(self) -> None:
         """Compare the run items that earlier attempts left unsettled with the directory, and send what differs."""
@@ -415,7 +415,7 @@ class Execution:
             new_groups = new_groups_in(preview.directory)
             if new_groups:
                 self._store_options({NEW_GROUPS: {group.id: group.name for group in new_groups}})
-            self.journal.update_run(self.record.run_id, phase="planned", counters=self.metrics())
+            self.journal.update_run(self.record.run_id, phase=Phase.PLANNED, counters=self.metrics())
 
         await in_thread(write)
         log.info("run.planned", changes=len(plan.changes), accounts=plan.accounts, planned_puts=plan.planned_puts)

@@ -26,7 +26,7 @@ from bulkid.journal.claimed_files import ClaimedFile, ClaimedFiles, FileState
 from bulkid.journal.names import new_run_id
 from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
-from bulkid.model import RunRecord, RunStatus
+from bulkid.model import Phase, RunRecord, RunStatus
 from bulkid.report.atomic import ReportError, reason
 from bulkid.report.writer import ReportFiles
 from bulkid.runs.concurrency import in_thread
@@ -324,7 +324,7 @@ class _FolderJob:
             ReportError: It cannot be written.
         """
         record = self.journal.get_run(file.run_id)
-        if record is None or (message and record.phase == "reading"):
+        if record is None or (message and record.phase == Phase.READING):
             return None
         folder = Path(record.report_dir)
         return write(self.journal, record, folder, (), summarise(self.journal, record, folder))

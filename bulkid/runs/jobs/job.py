@@ -9,7 +9,7 @@ from typing import Any
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, BulkidError
 from bulkid.extras import MissingExtraError
 from bulkid.journal.store import open_journal
-from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.model import Phase, RunRecord, RunStatus, Status
 from bulkid.notify.message import message_of_failure
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import base_of, tokens_of
@@ -75,7 +75,7 @@ def _pending_run(job: Job, source: Path, context: Context) -> RunRecord | None:
     """The newest run of this job, on this sheet and organisation, that is to be finished before anything new."""
     with open_journal(context.state_dir, context.database_url) as journal:
         # One that ended while its sheet was being read has sent nothing, and the sheet is about to be read again.
-        pending = (record for record in resumable_runs(journal) if record.phase != "reading")
+        pending = (record for record in resumable_runs(journal) if record.phase != Phase.READING)
         return next((record for record in pending if _belongs_to(record, job, source)), None)
 
 
