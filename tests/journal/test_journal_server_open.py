@@ -68,7 +68,7 @@ def test_what_is_no_address_of_a_postgresql_database_is_told(tmp_path: Path, url
     assert "BULKID_DATABASE_URL" in str(refusal(tmp_path, url))
 
 
-@pytest.mark.parametrize("password", ["p@hush", "p@a/hush", "a@b@hush"])
+@pytest.mark.parametrize("password", ["p@hush", "p@a/hush", "a@b@hush", "p@hush?a", "p@hush?a=b"])
 def test_a_password_with_an_at_sign_is_told_and_not_shown(tmp_path: Path, password: str) -> None:
     """What stands behind the first @ would be taken for the host, or for the database, which messages show."""
     error = refusal(tmp_path, f"postgresql://bulkid:{password}@127.0.0.1:1/bulkid")

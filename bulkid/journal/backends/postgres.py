@@ -130,8 +130,9 @@ class PostgresDialect(Dialect):
                 "The state database's address (BULKID_DATABASE_URL) is not the URL of a PostgreSQL database.",
                 hint=f"Without it, the state is kept in the state directory; {form}",
             )
-        # What follows the @ may be a part of the password, so no message shows it.
-        if url.password is not None and "@" in f"{url.host}{url.database}":
+        _, _, behind_user = database_url.partition("://")[2].partition(":")
+        # Behind the password an @ is a part of it, which messages would show as the host or the database.
+        if url.password is not None and "@" in behind_user.partition("@")[2]:
             raise StateError(
                 "The state database's address (BULKID_DATABASE_URL) has an @ in its password or behind it.",
                 hint=f"Write it as %40; {form}",
