@@ -39,7 +39,7 @@ _CHECK_INTERVAL_S = 60.0
 async def _new_link(console: "Console", authenticator: "LocalAuthenticator", address: str) -> str:
     """Make a sign-in link, and note it in the audit log."""
     record = AuditRecord(console.clock.now(), authenticator.name, "terminal", "sign-in link made", "", "")
-    await anyio.to_thread.run_sync(console.store.note, record)
+    await anyio.to_thread.run_sync(console.store.add_audit_entry, record)
     return f"{address}/enter?key={authenticator.new_link(in_terminal=True)}"
 
 
@@ -219,7 +219,9 @@ def _read_password(name: str) -> str:
 
 
 def _record_action(store: ConsoleStore, action: str, subject: str, detail: str = "") -> None:
-    store.note(AuditRecord(SystemClock().now(), library.system_user("terminal"), "terminal", action, subject, detail))
+    store.add_audit_entry(
+        AuditRecord(SystemClock().now(), library.system_user("terminal"), "terminal", action, subject, detail)
+    )
 
 
 def _role(word: str) -> Role:

@@ -185,7 +185,7 @@ class ConsoleStore:
 
     # --- the audit log
 
-    def note(self, record: AuditRecord) -> None:
+    def add_audit_entry(self, record: AuditRecord) -> None:
         """Add an entry."""
         self.database.execute(insert(audit).values(asdict(record)))
 

@@ -19,7 +19,7 @@ from bulkid.text import listing, quote
 from bulkid.web import api_models as models
 from bulkid.web.api_models import Operation
 from bulkid.web.approvals import rejected_plan
-from bulkid.web.audit import note
+from bulkid.web.audit import record_action
 from bulkid.web.auth.access import Handler, RefusedError, Role
 from bulkid.web.console import Console, console_of
 from bulkid.web.export_pages import export_file
@@ -146,8 +146,8 @@ async def change_read_options(request: web.Request) -> web.Response:
         ignore_columns=tuple(body.ignore),
         skip_invalid=body.skip_invalid,
     )
-    changed = await console.read_otherwise(upload_preview, reading, principal_of(request))
-    await note(request, "sheet read otherwise", changed.upload_id, changed.name)
+    changed = await console.change_read_options(upload_preview, reading, principal_of(request))
+    await record_action(request, "sheet read otherwise", changed.upload_id, changed.name)
     return answer(sheet_answer(await console.upload_previews.get(changed)))
 
 
@@ -160,7 +160,7 @@ async def make_preview(request: web.Request) -> web.Response:
     before = upload_preview.preview
     job = console_of(request).make_preview(upload_preview)
     if job is not before:
-        await note(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
+        await record_action(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
     return answer(preview_answer(job), 202)
 
 
@@ -213,7 +213,7 @@ async def start(request: web.Request) -> web.Response:
         upload_preview,
         body.preview,
         principal_of(request),
-        partial(note, request),
+        partial(record_action, request),
         first=body.first,
         really=body.really,
         deletions=body.deletions,
@@ -304,7 +304,7 @@ async def stop(request: web.Request) -> web.Response:
     if job is None:
         raise RefusedError(409, "The run is not under way in this console.")
     job.stop.request(f"Stopped by {principal_of(request).name}")
-    await note(request, "run stopped", line.run.run_id)
+    await record_action(request, "run stopped", line.run.run_id)
     return answer(run_answer(console, line), 202)
 
 
@@ -318,7 +318,7 @@ async def resume(request: web.Request) -> web.Response:
             "What is pending of this run was not shown, or not approved, yet: nothing was sent.",
             f"Make it a sheet of its own, preview it and start it: POST /api/v1/runs/{record.run_id}/rest",
         )
-    await note(request, "run resumed", found.run_id or record.run_id)
+    await record_action(request, "run resumed", found.run_id or record.run_id)
     return answer(run_answer(console, await found_run(request)), 202)
 
 
@@ -326,7 +326,7 @@ async def rest(request: web.Request) -> web.Response:
     """Make a sheet of the pending rows of a run, to be previewed and started."""
     record = (await found_run(request)).run
     upload_preview = await console_of(request).rest_of(record, principal_of(request))
-    await note(request, "rest previewed", record.run_id)
+    await record_action(request, "rest previewed", record.run_id)
     return answer(sheet_answer(upload_preview), 201)
 
 

@@ -9,7 +9,7 @@ from aiohttp.web import HTTPSeeOther
 
 from bulkid.errors import BulkidError, UsageError
 from bulkid.runs.concurrency import in_thread
-from bulkid.web.audit import note
+from bulkid.web.audit import record_action
 from bulkid.web.auth.access import Principal, Role, is_another_user, same_user
 from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
@@ -36,18 +36,18 @@ async def approval_queue(console: Console, principal: Principal) -> ApprovalQueu
     """
     if not principal.may(Role.OPERATOR):
         return ApprovalQueue()
-    person, policy, uploads = principal.person, console.policy, await in_thread(console.uploads.all)
+    user, policy, uploads = principal.user, console.policy, await in_thread(console.uploads.all)
     ready = [each for each in uploads if each.is_open and each.changes and (policy.required or each.deletions)]
     starts_own = not policy.required and principal.may(Role.ADMIN)
     return ApprovalQueue(
-        to_approve=[each for each in ready if is_another_user(person, each.by)],
-        waiting=[each for each in ready if _is_author(person, each) and not starts_own],
-        rejected=[each for each in uploads if each.rejected_by and _is_author(person, each)],
+        to_approve=[each for each in ready if is_another_user(user, each.by)],
+        waiting=[each for each in ready if _is_author(user, each) and not starts_own],
+        rejected=[each for each in uploads if each.rejected_by and _is_author(user, each)],
     )
 
 
-def _is_author(person: str, upload: Upload) -> bool:
-    return any(same_user(person, author) for author in upload.by)
+def _is_author(user: str, upload: Upload) -> bool:
+    return any(same_user(user, author) for author in upload.by)
 
 
 async def reject(request: web.Request) -> web.StreamResponse:
@@ -67,5 +67,5 @@ async def rejected_plan(request: web.Request, preview_id: str, comment: str) -> 
         raise UsageError(f"The comment is too long: it may have {MAX_COMMENT} characters.")
     upload_preview = await console.upload_preview(request.match_info["upload"])
     rejected = await console.reject(upload_preview, preview_id, principal_of(request), said)
-    await note(request, "plan rejected", rejected.upload_id, f"{rejected.name}: {said}")
+    await record_action(request, "plan rejected", rejected.upload_id, f"{rejected.name}: {said}")
     return rejected

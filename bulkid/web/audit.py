@@ -23,7 +23,9 @@ REFUSAL: Final = web.RequestKey("refusal", str)
 """Why a request was refused, set by a handler that answers with the form again instead of raising an error."""
 
 
-async def note(request: web.Request, action: str, subject: str = "", detail: str = "", *, principal: str = "") -> None:
+async def record_action(
+    request: web.Request, action: str, subject: str = "", detail: str = "", *, principal: str = ""
+) -> None:
     """Record an action of a user, or its refusal.
 
     The action is one of a stable set of names, such as ``run started``; the subject is the run, sheet or token. Where
@@ -35,11 +37,11 @@ async def note(request: web.Request, action: str, subject: str = "", detail: str
     name = principal or (known.name if known is not None else "")
     texts = (name, client_address(request), action, subject, detail)
     record = AuditRecord(console.clock.now(), *(printable_line(text[:_MAX_TEXT])[:_MAX_TEXT] for text in texts))
-    await in_thread(console.store.note, record)
+    await in_thread(console.store.add_audit_entry, record)
 
 
 @web.middleware
-async def record_action(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def audit_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Record the refusal of a request, and every action that its handler did not record itself.
 
     Requests of clients that are not signed in leave no entry here.
@@ -47,16 +49,16 @@ async def record_action(request: web.Request, handler: Handler) -> web.StreamRes
     try:
         response = await handler(request)
     except BulkidError as error:
-        await _record(request, error.message)
+        await _record_outcome(request, error.message)
         raise
     except web.HTTPException as answer:
-        await _record(request, "" if answer.status < _REFUSED else answer.reason)
+        await _record_outcome(request, "" if answer.status < _REFUSED else answer.reason)
         raise
-    await _record(request, "" if response.status < _REFUSED else request.get(REFUSAL, response.reason))
+    await _record_outcome(request, "" if response.status < _REFUSED else request.get(REFUSAL, response.reason))
     return response
 
 
-async def _record(request: web.Request, refused: str) -> None:
+async def _record_outcome(request: web.Request, refused: str) -> None:
     route = route_of(request)
     action = "" if route is None else route.action
     if not action and request.method not in SAFE_METHODS:
@@ -66,19 +68,19 @@ async def _record(request: web.Request, refused: str) -> None:
     about = request.match_info
     subject = next((about[name] for name in ("upload", "run", "token") if name in about), request.path)
     if not refused:
-        await note(request, action, subject)
+        await record_action(request, action, subject)
         return
-    left_out = console_of(request).user_refusals.admit(user_key(principal_of(request).person))
-    await _note_limited(request, left_out, f"{action} refused", subject, refused)
+    left_out = console_of(request).user_refusals.admit(user_key(principal_of(request).user))
+    await _record_limited(request, left_out, f"{action} refused", subject, refused)
 
 
-async def note_refusal(request: web.Request, action: str, subject: str = "", detail: str = "") -> None:
+async def record_refusal(request: web.Request, action: str, subject: str = "", detail: str = "") -> None:
     """Record a refused request of a client that has not signed in; of many, only some are recorded."""
     left_out = console_of(request).refusals.admit(client_address(request))
-    await _note_limited(request, left_out, action, subject, detail, principal=subject)
+    await _record_limited(request, left_out, action, subject, detail, principal=subject)
 
 
-async def _note_limited(
+async def _record_limited(
     request: web.Request, left_out: int | None, action: str, subject: str, detail: str, *, principal: str = ""
 ) -> None:
     if left_out is None:  # too many refusals of this source were recorded
@@ -86,4 +88,4 @@ async def _note_limited(
         return
     if left_out:
         detail = f"{detail} ({left_out:,} more were refused and are not listed)".strip()
-    await note(request, action, subject, detail, principal=principal)
+    await record_action(request, action, subject, detail, principal=principal)

@@ -48,7 +48,7 @@ KEEP_AUDIT_S: Final = 400 * 86_400.0  # seconds that entries of the audit log ar
 MAX_AUDIT_ENTRIES: Final = 1_000_000  # entries of the audit log that are kept at most, the newest ones
 PRUNE_INTERVAL_S: Final = 3600.0  # seconds between two removals of what was kept long enough
 
-Note = Callable[[str, str, str], Awaitable[None]]
+RecordAction = Callable[[str, str, str], Awaitable[None]]
 """Writes an action, its subject and a detail into the audit log."""
 
 _HTTPS_PORT: Final = 443
@@ -125,7 +125,7 @@ class Console:
         self.policy = ApprovalPolicy(self.serve.require_approval)
         self.uploads = Uploads(self.state_dir / "uploads", self.serve.upload_limits)
         self.upload_previews = UploadPreviews(
-            self.target, self.options, self.context, self.job_runner.spawn, self._note_preview
+            self.target, self.options, self.context, self.job_runner.spawn, self._mark_previewed
         )
         self.run_feeds = RunFeeds(self.run_browser, self.job_runner)
         self.refusals = RefusalLimit(self.clock.monotonic)
@@ -184,12 +184,14 @@ class Console:
         """The upload with its preview; raises UnknownUploadError."""
         return await self.upload_previews.get(await in_thread(self.uploads.get, upload_id))
 
-    async def read_otherwise(self, upload_preview: UploadPreview, reading: ReadOptions, principal: Principal) -> Upload:
+    async def change_read_options(
+        self, upload_preview: UploadPreview, reading: ReadOptions, principal: Principal
+    ) -> Upload:
         """Change how a sheet is read, which makes the user one of its authors; raises UsageError for a derived plan."""
         upload = upload_preview.upload
         if upload.derived_from:
             raise UsageError("This is not a sheet: the journal of a run holds its contents.", hint="Check its preview.")
-        changed = replace(upload, reading=reading, by=with_authors(upload.by, principal.person), changes=0)
+        changed = replace(upload, reading=reading, by=with_authors(upload.by, principal.user), changes=0)
         return await in_thread(self.uploads.keep, changed)
 
     def make_preview(self, upload_preview: UploadPreview) -> PreviewTask:
@@ -201,7 +203,7 @@ class Console:
             return task
         return self.upload_previews.begin_preview(upload_preview)
 
-    def _note_preview(self, upload: Upload, preview: runs.Preview | None) -> None:
+    def _mark_previewed(self, upload: Upload, preview: runs.Preview | None) -> None:
         """Note with the upload how many accounts wait for an approval; the home page shows it after a restart too."""
         blocked = preview is None or bool(preview.row_errors and not upload.reading.skip_invalid)
         counts = ActionCounts() if preview is None or blocked else count_actions(preview.plan.changes)
@@ -225,13 +227,13 @@ class Console:
         _require_not_rejected(upload)
         if shown is None or shown.result is None or shown.preview_id != preview_id or not upload.is_open:
             raise _preview_outdated()
-        if not is_another_user(principal.person, upload.by):
-            raise RefusedError(403, f"{principal.person} is an author of this plan and cannot reject it.", _REMOVE)
+        if not is_another_user(principal.user, upload.by):
+            raise RefusedError(403, f"{principal.user} is an author of this plan and cannot reject it.", _REMOVE)
         if not comment:
             raise UsageError("Enter a comment that says why you reject the plan.")
         upload_preview.preview = shown.renamed()  # a start of the preview that was shown is out of date now
         try:
-            values = {"rejected_by": principal.person, "rejected_at": self.clock.now(), "comment": comment}
+            values = {"rejected_by": principal.user, "rejected_at": self.clock.now(), "comment": comment}
             upload_preview.upload = await in_thread(partial(self.uploads.update, upload.upload_id, **values))
         except (BulkidError, OSError):
             upload_preview.preview = shown
@@ -245,7 +247,7 @@ class Console:
         upload_preview: UploadPreview,
         preview_id: str,
         principal: Principal,
-        note: Note,
+        record_action: RecordAction,
         *,
         first: int | None = None,
         really: bool = False,
@@ -255,10 +257,17 @@ class Console:
 
         With ``require_approval`` this approves the plan: the user must not be one of its authors, and the run sends
         nothing unless the plan that it computes has the hash of the one that was shown. The same holds of a plan that
-        deletes accounts, unless the user is an admin. ``note`` writes the start, the approval and a refusal into the
-        audit log. ``first``: how many accounts a trial changes. ``really``: the user confirms a plan that changes or
-        deletes more of the organisation than ``max_change`` and ``max_delete`` allow. ``deletions``: how many accounts
-        the user expects to be deleted.
+        deletes accounts, unless the user is an admin.
+
+        Args:
+            upload_preview: The sheet.
+            preview_id: The preview that the user looked at.
+            principal: Who starts the run.
+            record_action: Writes the start, the approval and a refusal into the audit log.
+            first: How many accounts a trial changes.
+            really: The user confirms a plan that changes or deletes more of the organisation than ``max_change`` and
+                ``max_delete`` allow.
+            deletions: How many accounts the user expects to be deleted.
 
         Raises:
             UsageError: The preview is not the one that was shown, or holds nothing that may be sent.
@@ -292,12 +301,12 @@ class Console:
             _require_not_rejected(await in_thread(self.uploads.refreshed, upload))  # by another console's user
             if await in_thread(runs.plan_hash, now, options) == approved:
                 if approves:  # in the audit log before anything is sent
-                    await note("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
+                    await record_action("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
                 await in_thread(self.uploads.mark_used, upload)
                 return True
             error = _changed(changed_accounts(seen, now, first), resumes=bool(upload.rest_of))
             stale, upload_preview.preview = error.message, None
-            await note("start refused", upload.upload_id, error.message)
+            await record_action("start refused", upload.upload_id, error.message)
             raise error
 
         async def work(context: runs.Context) -> runs.RunResult:
@@ -317,7 +326,9 @@ class Console:
             upload_preview.preview = upload_preview.preview or shown  # no run was begun
             upload_preview.started = ("", "")
             raise
-        await note("run started", job.run_id, f"{upload.name}; note: {upload.note}" if upload.note else upload.name)
+        await record_action(
+            "run started", job.run_id, f"{upload.name}; note: {upload.note}" if upload.note else upload.name
+        )
         return job
 
     async def _apply(self, upload: Upload, options: runs.RunOptions, context: runs.Context) -> runs.RunResult:
@@ -344,16 +355,16 @@ class Console:
             raise UsageError(
                 "The rest of a run can only be sent as a whole: nothing was sent.", hint="Leave the number out."
             )
-        if not self.policy.may_start(principal.person, upload.by):
+        if not self.policy.may_start(principal.user, upload.by):
             raise RefusedError(
                 403,
-                f"{principal.person} is an author of this plan and cannot approve it: nothing was sent.",
+                f"{principal.user} is an author of this plan and cannot approve it: nothing was sent.",
                 f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
             )
         if deletions_of(seen) and not self.policy.may_delete(principal, upload.by):
             raise RefusedError(
                 403,
-                f"This plan deletes accounts, and {principal.person} is an author of it: nothing was sent.",
+                f"This plan deletes accounts, and {principal.user} is an author of it: nothing was sent.",
                 "An admin, or another operator who is no author of the plan, must start it.",
             )
         if really:
@@ -477,7 +488,7 @@ class Console:
         found = await in_thread(self.uploads.find_derived, rest_of=run.run_id)
         if found is None:
             authors, now = await self.authors_of(run), self.clock.now()
-            found = await in_thread(self.uploads.derive, "rest", run.run_id, now, principal.person, authors)
+            found = await in_thread(self.uploads.derive, "rest", run.run_id, now, principal.user, authors)
         return await self.upload_previews.get(found)
 
 

@@ -21,7 +21,7 @@ from bulkid.report.template_workbook import template_workbook
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread
 from bulkid.text import count_of, listing, quote
-from bulkid.web.audit import REFUSAL, note
+from bulkid.web.audit import REFUSAL, record_action
 from bulkid.web.auth.access import RefusedError
 from bulkid.web.console import console_of
 from bulkid.web.home_pages import home_page
@@ -88,7 +88,7 @@ async def export_file(request: web.Request, ending: str, given: Mapping[str, str
         answer.headers[NOTES_HEADER] = json.dumps(notes)  # in ASCII, as a header has to be
     chosen = [f"{name}: {text}." for name, text in (("Accounts", str(wanted)), ("Action", action)) if text]
     counted = f"{count_of(result.accounts, 'account')}."
-    await note(request, "accounts exported", name, " ".join((counted, *chosen, *matching, *result.notes)))
+    await record_action(request, "accounts exported", name, " ".join((counted, *chosen, *matching, *result.notes)))
     return answer
 
 

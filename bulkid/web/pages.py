@@ -31,7 +31,7 @@ _PACKAGE: Final = Path(__file__).parent
 TEMPLATES: Final = _PACKAGE / "templates"
 _YEAR_S: Final = 31_536_000
 
-PRINCIPAL: Final = web.RequestKey("actor", Principal)
+PRINCIPAL: Final = web.RequestKey("principal", Principal)
 """The principal of a request; missing where the client has not signed in."""
 
 SESSION: Final = web.RequestKey("session", Session)
@@ -123,7 +123,7 @@ def page(request: web.Request, template: str, *, status: int = 200, **context: A
     """Answer with a page."""
     console, session = console_of(request), request.get(SESSION)
     shared = {
-        "actor": request.get(PRINCIPAL),
+        "principal": request.get(PRINCIPAL),
         "csrf": "" if session is None else session.csrf,
         "here": request.path,
         "home": "/",

@@ -28,7 +28,7 @@ from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import outcome
 from bulkid.runs.run_records import UNDO, load_options
 from bulkid.sheet.headers import header_key
-from bulkid.web.audit import note
+from bulkid.web.audit import record_action
 from bulkid.web.auth.access import RefusedError
 from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
@@ -294,7 +294,7 @@ async def _end(request: web.Request, action: str, reason: str, *, aborts: bool) 
         job.stop.abort()
     else:
         job.stop.request(reason)
-    await note(request, action, run_id)
+    await record_action(request, action, run_id)
     raise HTTPSeeOther(f"/runs/{run_id}")
 
 
@@ -304,9 +304,9 @@ async def resume(request: web.Request) -> web.StreamResponse:
     found = await console.resume(record, principal_of(request))
     if isinstance(found, UploadPreview):
         shown_at = await preview_made(console, found)
-        await note(request, "rest previewed", record.run_id)
+        await record_action(request, "rest previewed", record.run_id)
         raise HTTPSeeOther(shown_at)
-    await note(request, "run resumed", record.run_id)
+    await record_action(request, "run resumed", record.run_id)
     raise HTTPSeeOther(f"/runs/{found.run_id or record.run_id}")
 
 
@@ -322,11 +322,11 @@ async def retry(request: web.Request) -> web.StreamResponse:
     content = await in_thread(_written, console, record.run_id, "retry")
     if content is None:
         raise UsageError("Every row of this run is done: there is nothing to retry.")
-    authors, now = await console.authors_of(record, principal.person), console.clock.now()
+    authors, now = await console.authors_of(record, principal.user), console.clock.now()
     kept = str(record.options.get("note") or "")
     derive = partial(console.uploads.derive, content=content, note=kept, reading=_columns_as_read(record))
-    made = await in_thread(derive, "retry", record.run_id, now, principal.person, authors)
-    await note(request, "retry prepared", record.run_id)
+    made = await in_thread(derive, "retry", record.run_id, now, principal.user, authors)
+    await record_action(request, "retry prepared", record.run_id)
     raise HTTPSeeOther(f"/sheets/{made.upload_id}")
 
 
@@ -347,11 +347,11 @@ async def undo(request: web.Request) -> web.StreamResponse:
     console, principal, form = console_of(request), principal_of(request), await form_of(request)
     record = (await found_run(request)).run
     console.require_same_server(record, then=f"Undo it in a terminal: bulkid undo {record.run_id}")
-    authors, now = await console.authors_of(record, principal.person), console.clock.now()
+    authors, now = await console.authors_of(record, principal.user), console.clock.now()
     derive = partial(console.uploads.derive, recreate=bool(form.get("recreate")))
-    made = await in_thread(derive, "undo", record.run_id, now, principal.person, authors)
+    made = await in_thread(derive, "undo", record.run_id, now, principal.user, authors)
     shown_at = await preview_made(console, await console.upload_previews.get(made))
-    await note(request, "undo previewed", record.run_id)
+    await record_action(request, "undo previewed", record.run_id)
     raise HTTPSeeOther(shown_at)
 
 
@@ -366,7 +366,7 @@ async def again(request: web.Request) -> web.StreamResponse:
     made = upload_preview.preview  # a run that found another plan has made it
     if made is None or made.result is None:
         shown_at = await preview_made(console, upload_preview)
-    await note(request, "preview made", upload.upload_id, upload.name)
+    await record_action(request, "preview made", upload.upload_id, upload.name)
     raise HTTPSeeOther(shown_at)
 
 
@@ -405,7 +405,7 @@ async def report_file(request: web.Request) -> tuple[ReportFormat, bytes]:
     content = await in_thread(_written, console, run_id, kind)
     if content is None:
         raise RefusedError(404, "Every row of this run is done: there is nothing to retry.")
-    await note(request, "report downloaded", run_id, kind)
+    await record_action(request, "report downloaded", run_id, kind)
     return FORMATS[kind], content
 
 

@@ -21,7 +21,7 @@ from bulkid.journal.console_store import ConsoleStore, SessionStore
 from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
 from bulkid.web import api, approvals, export_pages, home_pages, run_pages, sheet_pages, site_pages
-from bulkid.web.audit import record_action
+from bulkid.web.audit import audit_requests
 from bulkid.web.auth.access import Role, Route, RouteKind
 from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.users import Authenticator, LocalAuthenticator, UserAuthenticator
@@ -97,7 +97,7 @@ ROUTES: Final = (
 
 def make_app(console: Console) -> web.Application:
     """Put the application together."""
-    middlewares = [answer_errors, check_request, record_action, check_access]
+    middlewares = [answer_errors, check_request, audit_requests, check_access]
     app = web.Application(middlewares=middlewares, client_max_size=FORM_BYTES)
     app[CONSOLE] = console
     by_handler: dict[object, Route] = {route.handler: route for route in ROUTES}

@@ -37,7 +37,7 @@ from bulkid.runs.descriptions import (
 )
 from bulkid.sheet.headers import header_key
 from bulkid.text import count_of
-from bulkid.web.audit import REFUSAL, note
+from bulkid.web.audit import REFUSAL, record_action
 from bulkid.web.auth.access import Principal, RefusedError, Role, is_another_user, same_user, with_authors
 from bulkid.web.change_index import ChangeFilter
 from bulkid.web.console import (
@@ -147,7 +147,7 @@ async def receive_sheet(request: web.Request, *, trusted: bool) -> Upload:
     except _MALFORMED:
         raise RefusedError(400, "The upload broke off, or is not a form.", "Try it again.") from None
     try:
-        await note(request, "sheet uploaded", taken.upload_id, taken.name)
+        await record_action(request, "sheet uploaded", taken.upload_id, taken.name)
     except BulkidError:  # the client is told that the upload failed, and sends it again
         await in_thread(console_of(request).uploads.drop, taken)
         raise
@@ -199,7 +199,7 @@ async def _read_note(reader: UploadReader, part: BodyPartReader) -> str:
 
 async def _receive_part(request: web.Request, reader: UploadReader, part: BodyPartReader) -> Upload:
     """Write one part of a multipart body to the disk as a sheet, never more of it in memory than a chunk."""
-    console, by = console_of(request), principal_of(request).person
+    console, by = console_of(request), principal_of(request).user
     made = await in_thread(console.uploads.reserve, part.filename or "", console.clock.now(), by)
     try:
         written = 0
@@ -286,13 +286,13 @@ async def change_read_options(request: web.Request) -> web.StreamResponse:
     now, continues = upload_preview, bool(form.get("continue"))
     if reading != before or not continues:  # who only continues is no author of the plan
         console = console_of(request)
-        changed = await console.read_otherwise(upload_preview, reading, principal_of(request))
-        await note(request, "sheet read otherwise", changed.upload_id, changed.name)
+        changed = await console.change_read_options(upload_preview, reading, principal_of(request))
+        await record_action(request, "sheet read otherwise", changed.upload_id, changed.name)
         now = await console.upload_previews.get(changed)
         if now.parsed.sheet_preview is not None:
             fitting = of_present_columns(reading, now.parsed.sheet_preview)
             if fitting != reading:
-                changed = await console.read_otherwise(now, fitting, principal_of(request))
+                changed = await console.change_read_options(now, fitting, principal_of(request))
                 now = await console.upload_previews.get(changed)
     if not continues:
         raise HTTPSeeOther(_path(now))
@@ -329,7 +329,7 @@ async def invalid_rows(request: web.Request) -> web.StreamResponse:
         if written is None:
             raise UsageError("No row is invalid: there is nothing to correct.")
         content = await in_thread(written[0].read_bytes)
-    await note(request, "invalid rows downloaded", upload.upload_id, upload.name)
+    await record_action(request, "invalid rows downloaded", upload.upload_id, upload.name)
     return attachment(content, "retry.csv")
 
 
@@ -341,13 +341,13 @@ async def remove(request: web.Request) -> web.StreamResponse:
         raise RefusedError(403, "Only its authors and admins may remove a sheet.", "Ask one of them.")
     await in_thread(console.uploads.drop, upload)
     console.upload_previews.forget(upload)
-    await note(request, "sheet removed", upload.upload_id, upload.name)
+    await record_action(request, "sheet removed", upload.upload_id, upload.name)
     raise HTTPSeeOther("/")
 
 
 def may_remove(principal: Principal, upload: Upload) -> bool:
     """Whether a user may remove a sheet."""
-    mine = any(same_user(principal.person, each) for each in (upload.owner, *upload.by))
+    mine = any(same_user(principal.user, each) for each in (upload.owner, *upload.by))
     return principal.may(Role.ADMIN) or (principal.may(Role.OPERATOR) and mine)
 
 
@@ -369,7 +369,7 @@ async def _to_preview(request: web.Request, upload_preview: UploadPreview) -> we
             return await preview_again(request, upload_preview, StartForm(error=error))
         shown = await _sheet_page_of(request, upload_preview, upload.reading, columns_of(upload_preview))
         return form_again(request, error, "sheet.html", **shown, form_error=error)
-    await note(request, "preview made", upload.upload_id, upload.name)
+    await record_action(request, "preview made", upload.upload_id, upload.name)
     return redirect(shown_at)
 
 
@@ -439,10 +439,10 @@ async def _preview_page_of(
         "filtered": partial(_filtered, address, {"kind": only.kind, "group": only.group, "search": search}),
         "pager": pager.of(found.total),
         "warnings": warnings_of(job.result),
-        "needs_other_user": not policy.may_start(principal.person, upload.by)
+        "needs_other_user": not policy.may_start(principal.user, upload.by)
         or (counts.delete > 0 and not policy.may_delete(principal, upload.by)),
         "approval": approval,
-        "may_reject": (policy.required or counts.delete > 0) and is_another_user(principal.person, upload.by),
+        "may_reject": (policy.required or counts.delete > 0) and is_another_user(principal.user, upload.by),
         "effect": effect_of(upload, counts, approval=approval),
         "trial_size": trial_size(upload, changes),
     }
@@ -546,7 +546,7 @@ async def start(request: web.Request) -> web.StreamResponse:
             upload_preview,
             sent.get("preview", ""),
             principal_of(request),
-            partial(note, request),
+            partial(record_action, request),
             first=first,
             really=form.really,
             deletions=deletions,

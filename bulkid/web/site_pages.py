@@ -16,7 +16,7 @@ from bulkid.journal.names import LONGEST_NAME
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet.formula_escape import escape_formula
 from bulkid.text import count_of
-from bulkid.web.audit import REFUSAL, note, note_refusal
+from bulkid.web.audit import REFUSAL, record_action, record_refusal
 from bulkid.web.auth import passwords
 from bulkid.web.auth.access import RefusedError, Role
 from bulkid.web.auth.passwords import require_good_password
@@ -47,7 +47,7 @@ async def enter(request: web.Request) -> web.StreamResponse:
     console = console_of(request)
     authenticator = console.authenticator
     if not isinstance(authenticator, LocalAuthenticator) or not authenticator.use_link(request.query.get("key", "")):
-        await note_refusal(request, "link refused")
+        await record_refusal(request, "link refused")
         failed = "This link has been used already, or is of an earlier start of the console."
         return page(request, "signin.html", status=401, next="/", failed=failed)
     answer = redirect("/")
@@ -55,7 +55,7 @@ async def enter(request: web.Request) -> web.StreamResponse:
         request, answer, authenticator.user_key, authenticator.epoch, client_address(request)
     ):
         return page(request, "signin.html", status=401, next="/", failed=LINKS_DISABLED)
-    await note(request, "signed in", principal=authenticator.name)
+    await record_action(request, "signed in", principal=authenticator.name)
     return answer
 
 
@@ -73,11 +73,11 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
         if not await sessions.begin(request, answer, done.user.key, done.user.epoch, client_address(request)):
             raise SignInError("The user was changed or removed at this moment.")  # noqa: TRY301 - as any other refusal
     except SignInError as error:
-        await note_refusal(request, "sign-in refused", name, error.message)
+        await record_refusal(request, "sign-in refused", name, error.message)
         status = 429 if error.wait_s else 401
         return _with_wait(page(request, "signin.html", status=status, next=onward, failed=str(error)), error.wait_s)
     sessions.set_cookie(answer, sessions.device_cookie_name, done.device_cookie, DEVICE_S)
-    await note(request, "signed in", principal=done.user.name)
+    await record_action(request, "signed in", principal=done.user.name)
     return answer
 
 
@@ -112,7 +112,7 @@ async def sign_out(request: web.Request) -> web.StreamResponse:
     """End this session."""
     answer = redirect("/")
     await console_of(request).sessions.end(request[SESSION], answer)
-    await note(request, "signed out")
+    await record_action(request, "signed out")
     return answer
 
 
@@ -125,7 +125,7 @@ async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
     answer, sessions, record = redirect("/"), console_of(request).sessions, request[SESSION].record
     await sessions.end_all(record.user_key, record.epoch)
     sessions.forget_cookie(answer)
-    await note(request, "signed out everywhere")
+    await record_action(request, "signed out everywhere")
     return answer
 
 
@@ -153,7 +153,7 @@ async def account(
             "max": passwords.MAX_LENGTH,
             "read": passwords.MAX_ESTIMATED,
             "unrelated": passwords.MIN_UNRELATED,
-            "words": passwords.related_words(principal_of(request).person),
+            "words": passwords.related_words(principal_of(request).user),
         },
     )
 
@@ -164,7 +164,7 @@ async def new_link(request: web.Request) -> web.StreamResponse:
     if not isinstance(authenticator, LocalAuthenticator):
         raise RefusedError(404, "This console has users, who sign in by name and password: it has no sign-in links.")
     link = f"{request.url.origin()}/enter?key={authenticator.new_link()}"
-    await note(request, "sign-in link made")
+    await record_action(request, "sign-in link made")
     return await account(request, link=link)
 
 
@@ -181,7 +181,7 @@ async def end_sessions(request: web.Request) -> web.StreamResponse:
     ended = await sessions.end_some_of(record.user_key, record.epoch, wanted)
     if not ended:
         raise RefusedError(404, "You have no such session, or it has ended.", "Reload the account page.")
-    await note(request, "session ended", detail=count_of(len(ended), "session"))
+    await record_action(request, "session ended", detail=count_of(len(ended), "session"))
     if record.session_hash not in ended:
         raise HTTPSeeOther("/account")
     answer = redirect("/")
@@ -215,9 +215,9 @@ async def change_password(request: web.Request) -> web.StreamResponse:
             raise UsageError("The user was changed or removed at this moment: sign in again.")  # noqa: TRY301
     except (SignInError, UsageError) as error:
         wait_s = error.wait_s if isinstance(error, SignInError) else 0.0
-        await note(request, "password change refused", user.name, str(error))
+        await record_action(request, "password change refused", user.name, str(error))
         return _with_wait(await account(request, failed=str(error), status=429 if wait_s else 400), wait_s)
-    await note(request, "password changed", user.name)
+    await record_action(request, "password changed", user.name)
     sessions.announce_end()
     answer = redirect("/account")
     if await sessions.begin(request, answer, user.key, done.user.epoch + 1, client_address(request)):
@@ -264,7 +264,7 @@ async def issue(request: web.Request) -> web.StreamResponse:
         return await _no_token(request, f"There is no role {word[:40]!r}.", "role")
     except UsageError as error:
         return await _no_token(request, str(error), "name")
-    await note(request, "token issued", name, role.word)
+    await record_action(request, "token issued", name, role.word)
     return await tokens(request, issued=token)
 
 
@@ -278,7 +278,7 @@ async def revoke(request: web.Request) -> web.StreamResponse:
     console, token_id = console_of(request), request.match_info["token"]
     if not await in_thread(console.store.revoke_token, token_id, console.clock.now()):
         raise UsageError("There is no such token, or it has been revoked already.")
-    await note(request, "token revoked", token_id)
+    await record_action(request, "token revoked", token_id)
     raise HTTPSeeOther("/tokens")
 
 
@@ -304,7 +304,7 @@ async def audit_csv(request: web.Request) -> web.StreamResponse:
             writer.writerow((iso_utc(entry.at), *map(escape_formula, values)))
         return text.getvalue().encode("utf-8-sig", "backslashreplace")
 
-    await note(request, "audit log downloaded")
+    await record_action(request, "audit log downloaded")
     return attachment(await in_thread(write), "bulkid-audit.csv")
 
 

@@ -256,8 +256,8 @@ async def test_a_console_that_runs_for_weeks_removes_what_is_old(console: World)
     used = put(subject.uploads, "ada", 10, clock.now() + 5 * DAY_S)
     young = put(subject.uploads, "ada", 10, clock.now() + 5 * DAY_S)
     subject.uploads.mark_used(used)
-    subject.store.note(AuditRecord(clock.now() - 390 * DAY_S, "ada", "", "old", "", ""))
-    subject.store.note(AuditRecord(clock.now(), "ada", "", "young", "", ""))
+    subject.store.add_audit_entry(AuditRecord(clock.now() - 390 * DAY_S, "ada", "", "old", "", ""))
+    subject.store.add_audit_entry(AuditRecord(clock.now(), "ada", "", "young", "", ""))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(subject.prune_periodically)
         with anyio.fail_after(60):
@@ -352,7 +352,7 @@ async def test_a_sheet_is_not_kept_where_its_upload_cannot_be_recorded(
     def full(*_: object) -> None:
         raise StateError("The state database is full.")
 
-    monkeypatch.setattr(ConsoleStore, "note", full)
+    monkeypatch.setattr(ConsoleStore, "add_audit_entry", full)
     assert (await console.browser.upload("a.csv", sheet(1))).status == 503
     assert not list((console.folder / "state" / "uploads").glob("*"))
 

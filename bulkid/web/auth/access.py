@@ -44,7 +44,7 @@ class Principal:
 
     name: str  # in the history and the audit log: the user, or "token NAME"
     role: Role
-    person: str  # the user, or the owner of the token; approval depends on this name
+    user: str  # the user, or the owner of the token; approval depends on this name
 
     def may(self, role: Role) -> bool:
         """Whether the principal may do what a role may."""
@@ -102,10 +102,10 @@ def with_authors(authors: Iterable[str], *more: str) -> Authors:
     return tuple(found.values())
 
 
-def is_another_user(person: str, authors: Iterable[str]) -> bool:
+def is_another_user(user: str, authors: Iterable[str]) -> bool:
     """Whether a user is none of the authors of a plan; no user is one of a plan without known authors."""
     keys = {user_key(author) for author in authors}
-    return bool(keys) and user_key(person) not in keys
+    return bool(keys) and user_key(user) not in keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +114,16 @@ class ApprovalPolicy:
 
     required: bool
 
-    def may_start(self, person: str, authors: Iterable[str]) -> bool:
+    def may_start(self, user: str, authors: Iterable[str]) -> bool:
         """Whether a user may start, and thereby approve, a plan of these authors.
 
         A plan without any known author can be approved by no user: its origin is not known.
         """
-        return not self.required or is_another_user(person, authors)
+        return not self.required or is_another_user(user, authors)
 
     def may_delete(self, principal: Principal, authors: Iterable[str]) -> bool:
         """Whether a user may start a plan that deletes accounts: an admin may, and another user than its authors."""
-        return principal.may(Role.ADMIN) or is_another_user(principal.person, authors)
+        return principal.may(Role.ADMIN) or is_another_user(principal.user, authors)
 
     def approves(self, principal: Principal, *, deletes: bool) -> bool:
         """Whether the start of a plan is an approval: if required, or if it ``deletes`` and the user is no admin."""

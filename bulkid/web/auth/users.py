@@ -177,7 +177,7 @@ def issue_token(store: ConsoleStore, name: str, role: Role, owner: Principal, no
     if not owner.may(role):
         raise UsageError(f"Your role is {owner.role.word}: you cannot issue a token with the role {role.word}.")
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    store.add_token(TokenRecord(secrets.token_hex(6), name, role.word, owner.person, now, None), token_hash(token))
+    store.add_token(TokenRecord(secrets.token_hex(6), name, role.word, owner.user, now, None), token_hash(token))
     return token
 
 
