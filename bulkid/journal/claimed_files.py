@@ -1,6 +1,6 @@
 """Files of a drop folder that runs claim, by content: the claim comes first, so that no crash takes a file twice."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -71,6 +71,11 @@ class ClaimedFiles:
         with self.database.write() as connection:
             number = connection.execute(insert(taken_files).values(row).returning(taken_files.c.file)).scalar_one()
         return ClaimedFile(int(number), self._folder, sha256, name, working, run_id, FileState.CLAIMED)
+
+    def renew(self, file: ClaimedFile, run_id: str) -> ClaimedFile:
+        """Claim a file for another run, which is to be begun."""
+        self._change(file, run_id=run_id)
+        return replace(file, run_id=run_id)
 
     def begin_closing(self, file: ClaimedFile, target: str) -> None:
         """Say where a file goes, before it is moved there."""

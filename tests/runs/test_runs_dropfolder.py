@@ -771,6 +771,93 @@ def test_a_file_that_was_tried_in_the_sandbox_is_run_on_the_server(is_interrupte
     assert inbox.places() == {"archive": ["a.csv"] if is_interrupted else ["a-2.csv", "a.csv"]}
 
 
+@pytest.mark.parametrize("stage", ["prepare", "apply"])  # before and after there is a plan
+def test_a_run_of_a_server_is_not_continued_in_the_sandbox(
+    stage: str, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file would count as done, and nobody would send it."""
+    inbox.sheet("a.csv", "A")
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise ConnectionFailedError("The server is away.")
+
+    async def work(server: Sandbox) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(execution, stage, away)
+            stopped = await inbox.work(server)
+        assert stopped.exit_code == 3
+        inbox.options = replace(inbox.options, sandbox=True)
+        inbox.sheet("b.csv", "B")
+        async with Sandbox(SandboxOptions(accounts=20, limits=())) as sandbox:
+            assert (await inbox.work(sandbox)).exit_code == 0
+            assert names(sandbox)["robot-0001"] == "B 1"
+        assert f"a.csv is left alone: its run {stopped.runs[0].run.run_id} is one of {server.url}" in inbox.warnings[-1]
+        assert inbox.places() == {"working": ["a.csv"], "archive": ["b.csv"]}
+        inbox.options = replace(inbox.options, sandbox=False)
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0001"] == "A 1"
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv", "b.csv"]}
+
+
+def test_a_file_that_was_tried_is_run_also_where_another_one_has_its_name_by_now(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A")
+    inbox.options = replace(inbox.options, sandbox=True)
+
+    async def work(server: Sandbox) -> None:
+        async with Sandbox(SandboxOptions(accounts=20)) as sandbox:
+            assert (await inbox.work(sandbox, glob="a.csv", secret="expired")).exit_code == 3
+        inbox.options = replace(inbox.options, sandbox=False)
+        inbox.sheet("a.csv", "B", rows=2)
+        assert (await inbox.work(server, glob="a.csv")).exit_code == 0
+        assert [names(server)[f"robot-000{number}"] for number in (1, 2, 3)] == ["B 1", "B 2", "A 3"]
+
+    served(work)
+    assert inbox.places() == {"archive": ["a-2.csv", "a.csv"]}
+
+
+def test_a_content_that_was_run_on_another_server_is_run_here_too(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A")
+
+    async def work(server: Sandbox) -> None:
+        async with Sandbox(SandboxOptions(accounts=20, limits=())) as other:
+            assert (await inbox.work(other)).exit_code == 0
+        for _ in range(2):
+            inbox.sheet("b.csv", "A")
+            assert (await inbox.work(server)).exit_code == 0
+            assert names(server)["robot-0001"] == "A 1"
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv", "b.csv", "b_duplicate.csv"]}
+
+
+def test_a_file_that_goes_back_under_a_name_that_the_job_does_not_take_is_told(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A")
+    real = drop_folder_job.move
+
+    def move(source: Path, target: Path) -> None:
+        inbox.sheet("a.csv", "Changed")
+        real(source, target)
+        raise Killed
+
+    async def work(server: Sandbox) -> None:
+        with monkeypatch.context() as killing:
+            killing.setattr(drop_folder_job, "move", move)
+            with pytest.raises(Killed):
+                await inbox.work(server, glob="a.csv")
+        inbox.sheet("a.csv", "Newer")
+        assert (await inbox.work(server, glob="a.csv")).exit_code == 0
+        assert names(server)["robot-0001"] == "Newer 1"
+
+    served(work)
+    (warning,) = inbox.warnings
+    assert "a-2.csv is not taken" in warning
+    assert inbox.places() == {".": ["a-2.csv"], "archive": ["a.csv"]}
+
+
 def test_a_file_whose_error_shows_only_far_down_fails_and_holds_up_no_other(inbox: Inbox) -> None:
     rows = "".join(f"robot-{number:05d},A {number}\n" for number in range(1, 60_000))
     drop(inbox.folder, "a.csv", f'name,display_name\n{rows}robot-1,"open\n', age_s=50)

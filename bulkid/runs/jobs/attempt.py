@@ -16,10 +16,13 @@ from bulkid.errors import (
 )
 from bulkid.journal.store import RESUMABLE
 from bulkid.logs import log
+from bulkid.model import RunRecord
 from bulkid.runs.commands import resume, run
+from bulkid.runs.execution.connection import base_of
 from bulkid.runs.jobs.drop_folder import DropFolder
 from bulkid.runs.jobs.schedule import Schedule
 from bulkid.runs.options import Context, RunOptions, RunResult, Target
+from bulkid.text import dashed_guid, fold
 
 WORST_LAST = (
     EXIT_OK,
@@ -67,6 +70,16 @@ def is_unfinished(result: RunResult) -> bool:
     A run that is resumed with settings that cannot be used (exit code 2) stays interrupted.
     """
     return result.exit_code in _UNFINISHED or result.status in RESUMABLE
+
+
+def has_destination_of(record: RunRecord, job: Job) -> bool:
+    """Whether a run went to where the job sends, as far as that is known before the job connects."""
+    if bool(record.options.get("sandbox")) is not job.options.sandbox:
+        return False
+    wanted, found = (fold(dashed_guid(each)) for each in (job.target.organization_id, record.organization_id))
+    if wanted and found and wanted != found:
+        return False
+    return job.options.sandbox or record.base_url == base_of(job.target).url
 
 
 @dataclass(slots=True)

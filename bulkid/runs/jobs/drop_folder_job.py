@@ -26,13 +26,13 @@ from bulkid.journal.claimed_files import ClaimedFile, ClaimedFiles, FileState
 from bulkid.journal.names import new_run_id
 from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
-from bulkid.model import Phase, RunRecord, RunStatus
+from bulkid.model import Phase, RunStatus
 from bulkid.report.atomic import ReportError, reason
 from bulkid.report.writer import ReportFiles
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.finish import summarise, write
 from bulkid.runs.history import undone_by
-from bulkid.runs.jobs.attempt import JobAttempt, is_unfinished
+from bulkid.runs.jobs.attempt import JobAttempt, has_destination_of, is_unfinished
 from bulkid.runs.jobs.drop_folder import (
     ARCHIVE,
     FAILED,
@@ -183,19 +183,15 @@ class _FolderJob:
         return await self._run(file)
 
     def _taken_before(self, content: str) -> ClaimedFile | None:
-        """The file of the same content that was taken for the same: by no other job, and not to try it in the sandbox.
+        """The file of the same content that was taken for the same: by no other job, and not for another server.
 
         What another job of this folder takes may be for another organisation.
         """
         for file in filter(lambda file: self.drop.takes(file.name), self.claims.claimed_before(content)):
             record = self.journal.get_run(file.run_id)
-            if record is None or not self._was_tried(record):
+            if record is None or has_destination_of(record, self.attempt.job):
                 return file
         return None
-
-    def _was_tried(self, record: RunRecord) -> bool:
-        """Whether a run sent to the embedded sandbox what this job sends to a server."""
-        return bool(record.options.get("sandbox")) and not self.attempt.job.options.sandbox
 
     async def _move_claimed(self, file: ClaimedFile, snapshot: FileSnapshot) -> bool:
         """Move a file that is claimed to where its run reads it; False when it is not the file that was claimed."""
@@ -214,7 +210,7 @@ class _FolderJob:
         return True
 
     async def _put_back(self, file: ClaimedFile) -> None:
-        """Move a file back into the folder, which is not as it was claimed, or was only tried: to be taken again."""
+        """Move a file back into the folder, which is not as it was claimed: to be taken again."""
         working, place = self.drop.real / file.working, self.drop.free_name(".", file.name)
         try:
             if is_there(working):
@@ -226,6 +222,12 @@ class _FolderJob:
                 hint="Close what has the file open; the next start moves it back.",
             ) from None
         await in_thread(self.claims.forget, file)
+        name = Path(place).name
+        if is_there(self.drop.real / name) and not self.drop.takes(name):  # another file has its name by now
+            self.attempt.context.hooks.warn(
+                f"{self.drop.folder / plain_name(name)} is not taken: its name does not match the job's glob "
+                f"{self.drop.glob!r}. Rename it once {plain_name(file.name)} was taken."
+            )
 
     def _skip(self, snapshot: FileSnapshot, error: OSError) -> None:
         self.skipped.add(snapshot)
@@ -257,10 +259,14 @@ class _FolderJob:
     async def _run(self, file: ClaimedFile) -> bool:
         """Run a file that is claimed, or resume its run; False when the job must not take another."""
         record = await in_thread(self.journal.get_run, file.run_id)
-        if record is not None and self._was_tried(record):
+        in_sandbox = self.attempt.job.options.sandbox
+        if record is not None and record.options.get("sandbox") and not in_sandbox:
+            if await in_thread(_digest_or_none, self.drop.real / file.working) != file.sha256:
+                await self._put_back(file)
+                return True
             self._note(f"{plain_name(file.name)}: run {record.run_id} was of the sandbox: the file is run anew.")
-            await self._put_back(file)
-            return True
+            run_id = new_run_id(self.attempt.context.clock.now())
+            file, record = await in_thread(self.claims.renew, file, run_id), None
         if record is not None and record.status in _DONE:  # only its file was not put away
             self.attempt.codes.append(_DONE[record.status])
             await self._close(file, ARCHIVE)
@@ -268,6 +274,12 @@ class _FolderJob:
         if record is not None and record.run_id in undone_by(await in_thread(self.journal.list_runs)):
             self._note(f"{plain_name(file.name)}: run {record.run_id} was undone since, and is not continued.")
             await self._close(file, ARCHIVE)
+            return True
+        if record is not None and in_sandbox and not record.options.get("sandbox"):
+            self.attempt.context.hooks.warn(
+                f"{self.drop.folder / file.working} is left alone: its run {record.run_id} is one of "
+                f"{record.base_url}. Start the job without the sandbox to finish it."
+            )
             return True
         shown = str(self.drop.folder / plain_name(file.name))
         try:

@@ -15,13 +15,19 @@ from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import base_of, tokens_of
 from bulkid.runs.execution.finish import nothing_summary
 from bulkid.runs.history import resumable_runs
-from bulkid.runs.jobs.attempt import Job, JobAttempt, JobResult, is_unfinished, worst_exit_code
+from bulkid.runs.jobs.attempt import (
+    Job,
+    JobAttempt,
+    JobResult,
+    has_destination_of,
+    is_unfinished,
+    worst_exit_code,
+)
 from bulkid.runs.jobs.drop_folder import DropFolder
 from bulkid.runs.jobs.drop_folder_job import open_files, process_folder
 from bulkid.runs.jobs.schedule import within_schedule
 from bulkid.runs.notifications import send_notification
 from bulkid.runs.options import Context
-from bulkid.text import dashed_guid, fold
 
 
 async def run_job(job: Job, context: Context) -> JobResult:
@@ -83,12 +89,7 @@ def _belongs_to(record: RunRecord, job: Job, source: Path) -> bool:
     stored = record.options
     if stored.get("job") != job.name or stored.get("path") != str(source.absolute()):
         return False
-    if bool(stored.get("sandbox")) is not job.options.sandbox:
-        return False
-    wanted, found = (fold(dashed_guid(each)) for each in (job.target.organization_id, record.organization_id))
-    if wanted and found and wanted != found:
-        return False
-    return job.options.sandbox or record.base_url == base_of(job.target).url
+    return has_destination_of(record, job)
 
 
 _STATUS_WORST_LAST = (
