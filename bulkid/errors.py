@@ -90,10 +90,11 @@ class StateError(BulkidError):
 
 
 class LockedError(BulkidError):
-    """Another run on this organisation holds the lock; ``holder`` names it."""
+    """Another run on this organisation holds the lock; ``holder`` names it, and its process is on a host."""
 
     exit_code = EXIT_LOCKED
     holder = "another run"
+    process: tuple[str, int] | None = None  # the host, and the number; None where the lock does not say
 
 
 def interrupted(error: BaseException | None) -> bool:

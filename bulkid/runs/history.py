@@ -206,9 +206,10 @@ async def lock_run(
     holder = owner_of(replace(record, host=platform.node(), pid=os.getpid()))
     try:
         await stack.enter_async_context(hold_lock(journal, lock_name(record), holder, context))
-    except LockedError:
+    except LockedError as locked:
         latest = await in_thread(journal.get_run, record.run_id) or record
-        if latest.status is not RunStatus.RUNNING:
+        # The record of a run that was killed still says that it runs, and names its process.
+        if latest.status is not RunStatus.RUNNING or locked.process not in {None, (latest.host, latest.pid)}:
             raise LockedError(
                 f"Run {record.run_id} ({record.source}) is in use: it is being undone or resumed, or what that would "
                 "change is being computed.",

@@ -1,15 +1,19 @@
 """Earlier runs as they are shown: one that a kill ended is interrupted, and no other."""
 
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bulkid.errors import LockedError
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import RunStatus
+from bulkid.runs import Context
 from bulkid.runs.execution import finish
-from bulkid.runs.history import report, with_actual_status
+from bulkid.runs.history import lock_run, report, run_lock, with_actual_status
 from tests.support.journal_data import RUN, UPDATED, begin, record
 
 
@@ -38,6 +42,19 @@ def test_a_run_that_ends_after_its_record_was_read_is_not_interrupted(
     monkeypatch.setattr(journal, "is_locked", ends)
     shown = with_actual_status(journal, running)
     assert (shown.status, shown.finished_at) == (RunStatus.COMPLETED, 1_770_000_009.0)
+
+
+@pytest.mark.parametrize(("killed", "said"), [(False, "still under way: process 7 on host-a"), (True, "is in use")])
+async def test_a_run_that_was_killed_is_not_said_to_be_under_way_where_another_process_has_it(
+    journal: Journal, *, killed: bool, said: str
+) -> None:
+    """As while the preview of its undo, or of its rest, is made: the process that its record names is gone."""
+    running = record(status=RunStatus.RUNNING, pid=7, host="host-a")
+    journal.create_run(running)
+    with run_lock(journal, replace(running, pid=8) if killed else running):
+        async with AsyncExitStack() as stack:
+            with pytest.raises(LockedError, match=said):
+                await lock_run(stack, journal, running, Context())
 
 
 def test_a_report_that_is_written_while_its_run_ends_has_the_end(

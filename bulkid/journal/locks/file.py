@@ -121,11 +121,13 @@ def _read(details: Path) -> bytes:
 def locked_error(name: str, record: str | bytes = b"", note: str = "") -> LockedError:
     """Say who holds a lock, as far as the holder's JSON record can be read; ``note`` says what else is known of it."""
     who = run = LockedError.holder
+    process = None
     try:
         holder = json.loads(record)
         run = f"run {holder['run_id']}"
         since = iso_utc(holder["since"])
         who = f"{run} ({holder['source']}) on {holder['host']}, process {holder['pid']}, since {since}"
+        process = holder["host"], holder["pid"]
     except (ValueError, KeyError, TypeError, OverflowError):
         pass  # what cannot be read is another run
     error = LockedError(
@@ -133,7 +135,7 @@ def locked_error(name: str, record: str | bytes = b"", note: str = "") -> Locked
         hint="Wait until it has ended, or stop it.",
         cli_hint="--wait SECONDS waits for it; bulkid resume continues a run that was stopped.",
     )
-    error.holder = run
+    error.holder, error.process = run, process
     return error
 
 
