@@ -26,7 +26,7 @@ from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import outcome
-from bulkid.runs.run_records import UNDO, load_options
+from bulkid.runs.run_records import RECREATE, UNDO, load_options
 from bulkid.sheet.headers import header_key
 from bulkid.web.audit import record_action
 from bulkid.web.auth.access import RefusedError
@@ -147,6 +147,7 @@ async def run(request: web.Request) -> web.StreamResponse:
         remaining=remaining_of(line) or line.counts[Status.PENDING],
         undone_by=undone.get(run_id, ""),
         undo_of=str(line.run.options.get(UNDO) or ""),
+        recreates=bool(line.run.options.get(RECREATE)),
         rows=rows.rows,
         state=state,
         percent=100 * state["done"] // (state["total"] or 1),
@@ -213,15 +214,19 @@ def actions_of(console: Console, line: RunListItem, upload: Upload | None, undon
     job = console.job_runner.job(line.run.run_id)
     going = job is not None or line.run.status is RunStatus.RUNNING
     resumable = console.can_resume(line, undone)
+    left = not going and open_rows_of(line) > 0 and not resumable
+    again = not going and line.run.phase != Phase.PLANNED and upload is not None
+    undoes = bool(line.run.options.get(UNDO))
     return {
         "pause": job is not None and not job.stop.requested,
         "stop": job is not None,
         "resume": resumable,
         "rest": resumable and console.has_unseen_rest(line),  # resuming leads to a preview of what is pending
-        "retry": not going and open_rows_of(line) > 0 and not resumable,
+        "retry": left and not undoes,
+        "undo_again": left and undoes and not again and line.run.run_id not in undone,
         "recreate": not going and line.counts[Status.DELETED] > 0,
         "undo": not going and _can_be_undone(line) and line.run.run_id not in undone,
-        "again": not going and line.run.phase != Phase.PLANNED and upload is not None,
+        "again": again,
     }
 
 
@@ -316,9 +321,20 @@ async def resume(request: web.Request) -> web.StreamResponse:
 async def retry(request: web.Request) -> web.StreamResponse:
     """Make the rows of a run that are not done a new sheet, to be previewed like any other."""
     console, principal = console_of(request), principal_of(request)
-    record = (await found_run(request)).run
+    line = await found_run(request)
+    record = line.run
     if record.status is RunStatus.RUNNING or console.job_runner.job(record.run_id) is not None:  # it sends them itself
         raise LockedError(f"Run {record.run_id} is still under way.", hint="Wait until it has ended, or stop it.")
+    if undone := record.options.get(UNDO):  # as a sheet, its rows would also change accounts that others have changed
+        raise UsageError(
+            f"Run {record.run_id} is an undo, which has no rows to retry.", hint=f"Undo run {undone} again."
+        )
+    if console.can_resume(line, await in_thread(console.run_browser.undone)):
+        raise UsageError(
+            f"Run {record.run_id} can be resumed, which sends its pending rows.",
+            hint=f"{'Review the remaining' if console.has_unseen_rest(line) else 'Resume it'} first.",
+        )
+    console.require_same_server(record, then="To send its rows here, download its retry.csv and upload it.")
     content = await in_thread(_written, console, record.run_id, "retry")
     if content is None:
         raise UsageError("Every row of this run is done: there is nothing to retry.")

@@ -481,7 +481,7 @@ async def test_every_refusal_of_a_user_and_every_download_has_an_entry(tmp_path:
             await otto.post(f"/runs/{run_id}/{action}")
         await olaf.post(f"/runs/{run_id}/resume")
         await olaf.post(f"/runs/{run_id}/undo")
-        await olaf.post(f"/runs/{run_id}/retry")
+        await olaf.post(f"/runs/{stale}/retry")
         await olaf.post("/runs/nope/retry")
         await olaf.post("/status")
         for kind in ("csv", "nope"):

@@ -252,6 +252,49 @@ async def test_a_retry_reads_the_columns_as_the_run_did(console: World) -> None:
     assert re.findall(r'<option value="(\w+)" selected', retry.text) == ["name", "display_name"], "groups is ignored"
 
 
+async def test_what_an_undo_left_is_undone_again_and_never_retried_as_a_sheet(console: World) -> None:
+    browser, accounts = console.browser, console.sandbox.state
+    run_id = run_id_of(await browser.start(await browser.preview("accounts.csv", sheet(2))))
+    await browser.run_ended(run_id)
+    accounts.account_named("robot-0002").display_name = "Changed since"
+    undo = (await browser.post(f"/runs/{run_id}/undo")).url.removeprefix(browser.base).removesuffix("/preview")
+    undone = run_id_of(await browser.start(undo))
+    page = await browser.run_ended(undone)
+    assert f'action="/runs/{undone}/retry"' not in page.text
+    assert "Undo again: 1 row left (preview first)" in page.text
+    refused = await browser.post(f"/runs/{undone}/retry")
+    assert (refused.status, f"Undo run {run_id} again." in refused.text) == (400, True)
+    accounts.account_named("robot-0002").display_name = "New name 2"
+    (action,) = re.findall(r'action="([^"]+)"[^>]*>(?:<input[^>]*>)*<button[^>]*>Undo again', page.text)
+    again = (await browser.post(action)).url.removeprefix(browser.base).removesuffix("/preview")
+    ended = await browser.run_ended(run_id_of(await browser.start(again)))
+    assert "1 updated" in ended.text
+    assert "Undo again" not in ended.text
+
+
+async def test_no_retry_takes_the_rows_of_a_run_that_can_be_resumed(tmp_path: Path) -> None:
+    async with world(tmp_path, quota=(QuotaRule("PUT", 1, 3600.0),)) as console:
+        run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(3))))
+        await first_put(console)
+        await console.browser.post(f"/runs/{run_id}/pause")
+        page = await console.browser.run_ended(run_id)
+        assert f'action="/runs/{run_id}/retry"' not in page.text
+        page = await console.browser.post(f"/runs/{run_id}/retry")
+        assert page.status == 400
+        assert f"Run {run_id} can be resumed, which sends its pending rows." in page.text
+        assert "Resume it first." in page.text
+
+
+async def test_no_retry_takes_the_rows_of_a_run_to_another_server(tmp_path: Path) -> None:
+    async with world(tmp_path, sandbox=small_organization(poisoned=("robot-0002",))) as console:
+        run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(3))))
+        await console.browser.run_ended(run_id)
+        console.console.options = replace(console.console.options, sandbox=True)
+        page = await console.browser.post(f"/runs/{run_id}/retry")
+        assert page.status == 400
+        assert f"Run {run_id} was begun on a real server, but this console uses another server." in page.text
+
+
 async def test_no_retry_takes_the_rows_of_a_run_that_is_still_under_way(tmp_path: Path) -> None:
     async with world(tmp_path, quota=(QuotaRule("PUT", 1, 3600.0),)) as console:
         path = await console.browser.preview("accounts.csv", sheet(3))
