@@ -38,6 +38,7 @@ class TokenRecord:
     created_at: float
     revoked_at: float | None
     owner_key: str = ""  # "": issued in a console without users
+    expires_at: float | None = None  # None: it has no end
     owner_role: str | None = None  # what the owner may do at present; None: there is no such user
 
 
@@ -146,7 +147,7 @@ class ConsoleStore:
 
     @repeated
     def token(self, token_hash: str) -> TokenRecord | None:
-        """The token with this hash; None where it is not valid.
+        """The token with this hash; None where it is not valid. The caller checks whether it has expired.
 
         It is not valid once it is revoked, its owner is removed, or a console in which it was issued without users has
         users.

@@ -52,10 +52,11 @@ def _to_3(connection: Connection) -> None:
 
 
 def _to_4(connection: Connection) -> None:
-    """The console's tables, without the columns of version 5."""
+    """The console's tables, without the columns of later versions."""
     for table in (users, tokens, audit):
         table.create(connection)
-    connection.exec_driver_sql("ALTER TABLE console_tokens DROP COLUMN owner_key")
+    for column in ("owner_key", "expires_at"):
+        connection.exec_driver_sql(f"ALTER TABLE console_tokens DROP COLUMN {column}")
 
 
 def _to_5(connection: Connection) -> None:
@@ -82,7 +83,8 @@ def _to_5(connection: Connection) -> None:
         if name != user["name"]:
             detail = f"an older user has the same name; this user is now {name}"
             _note(connection, now, "user renamed", user["name"], detail)
-    for token in connection.execute(select(tokens)).all():
+    columns = (tokens.c.token_id, tokens.c.owner, tokens.c.created_at, tokens.c.revoked_at)  # those of version 4
+    for token in connection.execute(select(*columns)).all():
         owner_key, since = owners.get(token.owner.strip().casefold(), ("", 0.0))
         values = {"owner_key": owner_key, "revoked_at": token.revoked_at}
         if found and token.revoked_at is None and (not owner_key or token.created_at < since):
@@ -132,7 +134,21 @@ def _to_6(connection: Connection) -> None:
         place = (found[-1].run, found[-1].entry)
 
 
-STEPS: Mapping[int, Step] = {2: taken_files.create, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: planned_changes.create}
+def _to_8(connection: Connection) -> None:
+    """The end of the console's tokens; those that there are have none."""
+    kind = tokens.c.expires_at.type.compile(connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE console_tokens ADD COLUMN expires_at {kind}")
+
+
+STEPS: Mapping[int, Step] = {
+    2: taken_files.create,
+    3: _to_3,
+    4: _to_4,
+    5: _to_5,
+    6: _to_6,
+    7: planned_changes.create,
+    8: _to_8,
+}
 """For each version above 1, what turns the schema of the version before into it. A new database gets the newest version
 at once, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""
 

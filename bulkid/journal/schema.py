@@ -6,7 +6,7 @@ mappings are JSON text, written and read only by ``codec.py``.
 
 from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-VERSION = 7
+VERSION = 8
 """The version of this schema. Raise it together with a new step in ``migrate.py``."""
 
 metadata = MetaData()
@@ -199,6 +199,7 @@ tokens = Table(
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
     Column("owner_key", String(128), nullable=False, server_default=""),  # users.key; "": made without users
+    Column("expires_at", Double),  # NULL: has no end, as those of older versions
 )
 
 sessions = Table(

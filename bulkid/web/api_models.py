@@ -420,7 +420,7 @@ _UPLOAD_FORM: Final[Schema] = {
 
 _ERRORS: Final = {
     400: "The request is not valid, or cannot be done; the message says why.",
-    401: "The token is missing, unknown or revoked.",
+    401: "The token is missing, unknown, revoked or expired.",
     403: "The token's role does not allow this, or its owner is an author of the plan and cannot start or approve it.",
     404: "The sheet, preview, run or report does not exist.",
     409: "The state of the run does not allow this, its pending rows must be previewed and started first, or another "

@@ -11,6 +11,7 @@ from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
 from bulkid.text import printable_line
 from bulkid.web.auth.access import Handler
+from bulkid.web.auth.users import ExpiredTokenError
 from bulkid.web.console import console_of
 from bulkid.web.middleware import SAFE_METHODS, client_address, principal_of, route_of
 from bulkid.web.pages import PRINCIPAL
@@ -44,10 +45,13 @@ async def record_action(
 async def audit_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Record the refusal of a request, and every action that its handler did not record itself.
 
-    Requests of clients that are not signed in leave no entry here.
+    Of requests of clients that are not signed in, those with an expired token alone leave an entry here.
     """
     try:
         response = await handler(request)
+    except ExpiredTokenError as error:
+        await record_refusal(request, "expired token refused", error.name, error.message)
+        raise
     except BulkidError as error:
         await _record_outcome(request, error.message)
         raise

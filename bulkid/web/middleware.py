@@ -322,7 +322,8 @@ async def authenticate_token(request: web.Request, role: Role | None) -> None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     principal = None
     if scheme.lower() == "bearer" and token.isascii():
-        principal = await in_thread(principal_of_token, console_of(request).store, token.strip())
+        console = console_of(request)
+        principal = await in_thread(principal_of_token, console.store, token.strip(), console.clock.now())
     if principal is None:
         raise RefusedError(
             401, "There is no token, or it is unknown or revoked.", "Send it as: Authorization: Bearer bulkid_..."

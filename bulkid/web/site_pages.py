@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -22,7 +23,9 @@ from bulkid.web.auth.access import RefusedError, Role
 from bulkid.web.auth.passwords import require_good_password
 from bulkid.web.auth.throttle import new_device_cookie
 from bulkid.web.auth.users import (
+    DEFAULT_TOKEN_DAYS,
     LINKS_DISABLED,
+    TOKEN_DAYS,
     LocalAuthenticator,
     SignIn,
     SignInError,
@@ -231,10 +234,17 @@ async def change_password(request: web.Request) -> web.StreamResponse:
 
 
 async def tokens(
-    request: web.Request, *, issued: str = "", failed: str = "", wrong_field: str = "", status: int = 200
+    request: web.Request,
+    *,
+    issued: str = "",
+    expires_at: float | None = None,
+    failed: str = "",
+    wrong_field: str = "",
+    status: int = 200,
 ) -> web.Response:
     """The page of API tokens; shows a new one this once, or why none was issued and which field is wrong."""
-    found = await in_thread(console_of(request).store.tokens)
+    console = console_of(request)
+    found = await in_thread(console.store.tokens)
     form = await form_of(request) if failed else {}
     return page(
         request,
@@ -242,10 +252,14 @@ async def tokens(
         status=status,
         tokens=found,
         issued=issued,
+        expires_at=expires_at,
         failed=failed,
         wrong_field=wrong_field,
-        entered={field: form.get(field, "") for field in ("name", "role")},
+        entered={field: form.get(field, "") for field in ("name", "role", "days")},
         roles=list(Role),
+        all_days=TOKEN_DAYS,
+        default_days=DEFAULT_TOKEN_DAYS,
+        now=console.clock.now(),
         role_of_token=role_of_token,
     )
 
@@ -253,19 +267,24 @@ async def tokens(
 async def issue(request: web.Request) -> web.StreamResponse:
     """Issue a token, and show it once; the user enters the password for it."""
     console, form = console_of(request), await form_of(request)
-    name, word = form.get("name", ""), form.get("role", "")
+    name, word, days = form.get("name", ""), form.get("role", ""), form.get("days", str(DEFAULT_TOKEN_DAYS))
+    if days not in map(str, TOKEN_DAYS):
+        return await _no_token(request, "Choose one of the listed numbers of days after which it expires.", "days")
+    now, owner = console.clock.now(), principal_of(request)
+    expires_at = now + int(days) * 86_400.0
     try:
         await _confirm_user(request)
         role = Role.of(word)
-        token = await in_thread(issue_token, console.store, name, role, principal_of(request), console.clock.now())
+        issued = partial(issue_token, console.store, name, role, owner, now, expires_at=expires_at)
+        token = await in_thread(issued)
     except SignInError as error:
         return _with_wait(await _no_token(request, str(error), "current", 429 if error.wait_s else 400), error.wait_s)
     except KeyError:
         return await _no_token(request, f"There is no role {word[:40]!r}.", "role")
     except UsageError as error:
         return await _no_token(request, str(error), "name")
-    await record_action(request, "token issued", name, role.word)
-    return await tokens(request, issued=token)
+    await record_action(request, "token issued", name, f"{role.word}, expires at {iso_utc(expires_at)}")
+    return await tokens(request, issued=token, expires_at=expires_at)
 
 
 async def _no_token(request: web.Request, reason: str, wrong_field: str, status: int = 400) -> web.Response:

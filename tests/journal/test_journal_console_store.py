@@ -1,6 +1,6 @@
 """The store of the console: users, tokens, sessions and the audit log, kept beside the runs."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from sqlalchemy import insert, update
@@ -249,6 +249,25 @@ def test_tokens_of_a_console_without_users_go_on_in_version_5(place: Place) -> N
     write_version_4(place, [], [("t1", "ada", 5.0)])
     with place.open() as journal:
         assert ConsoleStore(journal).token("hash of t1") is not None
+
+
+def test_tokens_of_version_7_go_on_without_an_end(place: Place) -> None:
+    record = TokenRecord("t1", "job", "viewer", "ada", 5.0, None)
+    with place.open() as journal:
+        ConsoleStore(journal).add_user("ada", "admin", "hash", 1.0)
+        ConsoleStore(journal).add_token(record, "hash of t1")
+        with journal.database.write() as connection:
+            connection.exec_driver_sql("ALTER TABLE console_tokens DROP COLUMN expires_at")
+            connection.execute(update(schema_version).values(version=7))
+    with place.open() as journal:
+        console = ConsoleStore(journal)
+        before = console.token("hash of t1")
+        assert before is not None
+        assert (before.name, before.expires_at) == ("job", None)
+        console.add_token(replace(record, token_id="t2", expires_at=1.8e9 + 0.25), "hash of t2")
+    with place.open() as journal:
+        found = {token.token_id: token.expires_at for token in ConsoleStore(journal).tokens()}
+        assert found == {"t1": None, "t2": 1.8e9 + 0.25}
 
 
 def test_old_entries_of_the_audit_table_go_and_so_do_those_beyond_the_most(journal: Journal) -> None:

@@ -131,7 +131,7 @@ async def test_a_revoked_token_opens_nothing_any_more(console: World) -> None:
     (record,) = console.console.store.tokens()
     assert console.console.store.revoke_token(record.token_id, 1.0)
     assert (await program.ask("GET", "/runs"))[0] == 401
-    assert principal_of_token(console.console.store, program.token) is None
+    assert principal_of_token(console.console.store, program.token, 2.0) is None
 
 
 async def test_a_viewer_s_token_changes_nothing(console: World) -> None:

@@ -20,12 +20,14 @@ from bulkid.errors import ConnectionFailedError
 from bulkid.journal.names import LONGEST_NAME
 from bulkid.model import QuotaRule
 from bulkid.sandbox.options import SandboxOptions, parse_limits
-from bulkid.web.auth.users import LocalAuthenticator
+from bulkid.web.auth.access import Role
+from bulkid.web.auth.users import LocalAuthenticator, issue_token
 from bulkid.web.console import ServeOptions
 from tests.support.chromium import LONGEST_MS, WIDE, tab_to, violations
 from tests.support.identity_wire import TLS
 from tests.support.sandbox_host import serving_portal
 from tests.support.web_console import SAMPLES, World, hosted_world, run_id_of, sheet, small_organization
+from tests.support.web_programs import ADA
 from tests.support.web_users import PASSWORD, add_users, sign_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -566,6 +568,8 @@ def _team_pages(page: Any, address: str, console: World) -> Iterator[str]:
     page.fill("input[name=password]", PASSWORD)
     page.click("button:has-text('Sign in')")
     page.wait_for_selector("h1:has-text('API tokens')")
+    issue_token(console.console.store, "without an end", Role.VIEWER, ADA, 0.0)
+    issue_token(console.console.store, "expired", Role.VIEWER, ADA, 0.0, expires_at=1.0)
     yield from _token_pages(page)
     _sign_in_elsewhere(console)
     page.goto(f"{address}/account")
@@ -588,6 +592,7 @@ def _token_pages(page: Any) -> Iterator[str]:
     for number, name in enumerate(("nightly", "a job with a name that is as long as the form allows " + "x" * 27)):
         page.fill("input[name=name]", name)
         page.select_option("select[name=role]", "viewer" if number else "admin")
+        page.select_option("select[name=days]", label="30 days" if number else "365 days")
         page.fill("input[name=current]", PASSWORD)
         page.click("button:has-text('Issue')")
         page.wait_for_selector("[role=alert] code")

@@ -9,13 +9,13 @@ import anyio
 import anyio.to_thread
 from argon2 import PasswordHasher
 
-from bulkid.clock import Clock, SystemClock
+from bulkid.clock import Clock, SystemClock, iso_utc
 from bulkid.errors import BulkidError, UsageError
 from bulkid.journal.console_store import ConsoleStore, SessionRecord, TokenRecord, UserRecord
 from bulkid.journal.names import EPOCH_BITS, user_key
 from bulkid.runs import system_user
 from bulkid.text import humanize_seconds
-from bulkid.web.auth.access import Principal, Role
+from bulkid.web.auth.access import Principal, RefusedError, Role
 from bulkid.web.auth.passwords import HASHER, hash_password, is_right
 from bulkid.web.auth.throttle import Throttle, device_of, new_device_cookie
 
@@ -29,6 +29,12 @@ LINKS_DISABLED: Final = (
 """What a console that was started without users says once there are some."""
 
 TOKEN_PREFIX: Final = "bulkid_"  # noqa: S105 - so that a token that strays is known for one
+
+
+TOKEN_DAYS: Final = (30, 90, 365)
+"""Days after which a new token expires, as its user chooses."""
+
+DEFAULT_TOKEN_DAYS: Final = 90
 
 
 def token_hash(token: str) -> str:
@@ -165,8 +171,22 @@ Authenticator = LocalAuthenticator | UserAuthenticator
 # --- programs
 
 
-def issue_token(store: ConsoleStore, name: str, role: Role, owner: Principal, now: float) -> str:
-    """Make a token for a program; it is shown this once, and only its hash is kept.
+class ExpiredTokenError(RefusedError):
+    """A program has sent a token that has expired. ``name``: the program, as the audit log calls it."""
+
+    def __init__(self, name: str, expired_at: float) -> None:
+        super().__init__(
+            401,
+            f"The {name} expired at {iso_utc(expired_at)}.",
+            "An admin of the console issues a new one on the page API tokens.",
+        )
+        self.name = name
+
+
+def issue_token(
+    store: ConsoleStore, name: str, role: Role, owner: Principal, now: float, *, expires_at: float | None = None
+) -> str:
+    """Make a token for a program; it is shown this once, and only its hash is kept. None: it does not expire.
 
     Raises:
         UsageError: It has no name, or would be able to do more than its owner.
@@ -177,19 +197,28 @@ def issue_token(store: ConsoleStore, name: str, role: Role, owner: Principal, no
     if not owner.may(role):
         raise UsageError(f"Your role is {owner.role.word}: you cannot issue a token with the role {role.word}.")
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
-    store.add_token(TokenRecord(secrets.token_hex(6), name, role.word, owner.user, now, None), token_hash(token))
+    record = TokenRecord(secrets.token_hex(6), name, role.word, owner.user, now, None, expires_at=expires_at)
+    store.add_token(record, token_hash(token))
     return token
 
 
-def principal_of_token(store: ConsoleStore, token: str) -> Principal | None:
+def principal_of_token(store: ConsoleStore, token: str, now: float) -> Principal | None:
     """The program that a token belongs to; None for a token that is unknown, or not valid any more.
 
     A token may do what its role says, and never more than its owner may at present.
+
+    Raises:
+        ExpiredTokenError: It has expired.
     """
     if not token.startswith(TOKEN_PREFIX):
         return None
     found = store.token(token_hash(token))
-    return None if found is None else Principal(f"token {found.name}", role_of_token(found), found.owner)
+    if found is None:
+        return None
+    name = f"token {found.name}"
+    if found.expires_at is not None and now >= found.expires_at:
+        raise ExpiredTokenError(name, found.expires_at)
+    return Principal(name, role_of_token(found), found.owner)
 
 
 def role_of_token(token: TokenRecord) -> Role:
