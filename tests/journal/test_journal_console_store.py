@@ -61,10 +61,10 @@ def test_a_token_is_revoked_once_and_for_good(journal: Journal) -> None:
 def test_the_audit_table_keeps_everything_in_order(journal: Journal) -> None:
     console = ConsoleStore(journal)
     records = [AuditRecord(float(number), "ada", "127.0.0.1", "run started", str(number), "") for number in range(1100)]
-    with journal.database.write() as connection:  # in one transaction; `note` makes one for each
+    with journal.database.write() as connection:  # in one transaction; `add_audit_entry` makes one for each
         connection.execute(insert(audit), [asdict(each) for each in records[:1080]])
     for each in records[1080:]:
-        console.note(each)
+        console.add_audit_entry(each)
     page, total = console.audit_page(10, 5)
     assert total == 1100
     assert [entry.subject for entry in page] == ["1089", "1088", "1087", "1086", "1085"]
@@ -273,7 +273,7 @@ def test_tokens_of_version_7_go_on_without_an_end(place: Place) -> None:
 def test_old_entries_of_the_audit_table_go_and_so_do_those_beyond_the_most(journal: Journal) -> None:
     console = ConsoleStore(journal)
     for number in range(10):
-        console.note(AuditRecord(float(number), "ada", "127.0.0.1", "run started", str(number), ""))
+        console.add_audit_entry(AuditRecord(float(number), "ada", "127.0.0.1", "run started", str(number), ""))
     assert console.prune_audit(3.0, 100) == 3
     assert [entry.subject for entry in console.audit_entries()] == ["3", "4", "5", "6", "7", "8", "9"]
     assert console.prune_audit(3.0, 4) == 3
