@@ -30,13 +30,12 @@ D = TypeVar("D", bound="DataclassInstance")
 
 
 def connection_options(settings: Settings) -> tuple[tuple[str, str], ...]:
-    """The options that say where a command goes, each with its value, for a command that follows it.
+    """The options that say where a command goes and where its run is kept, each with its value, for the next command.
 
     What the environment or bulkid.toml say holds for that command, too.
     """
-    named = [
-        name for name in ("url", "organization_id", "profile") if settings.sources.get(name, "").startswith(_GIVEN)
-    ]
+    names = ("url", "organization_id", "profile", "state_dir")
+    named = [name for name in names if settings.sources.get(name, "").startswith(_GIVEN)]
     given = [(setting(name).option, getattr(settings, name)) for name in named]
     return tuple((str(option), str(value)) for option, value in given if value)
 

@@ -39,8 +39,8 @@ class Target:
         organization_id: The ``partitionGlobalId``; empty to take it from the token's ``prt_id``.
         tenant: Sent to a standalone server as ``X-UIPATH-TenantName``; empty to omit it.
         ca_bundle: PEM file of certificate authorities to trust instead of the operating system's.
-        named_by: The options of the command line that name the server, each with its value. They are kept with a run:
-            the commands that its messages advise need them, too.
+        named_by: The options of the command line that name the server and the state, each with its value. They are
+            kept with a run: the commands that its messages advise need them, too.
     """
 
     url: str

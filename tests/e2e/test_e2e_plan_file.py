@@ -386,3 +386,14 @@ def test_the_advice_to_run_a_retry_holds_also_where_sheets_are_read_otherwise(pl
     again = bulkid(*arguments, "--yes", "--json")
     assert summary_of(again)["updated"] == 1, all_text(again)
     assert_clear(bulkid("check", "sheet.csv", "--sheet", "Robots"), 2, "has no worksheets", "--sheet")
+
+
+def test_the_commands_that_follow_a_plan_and_a_run_have_their_state(planner: Bulkid) -> None:
+    """No other state knows the run, or what is left of the quota."""
+    renames(planner.folder, 3)
+    option = f" --state-dir {planner.folder / 'other'}\n"
+    planned = planner("--state-dir", "other", "plan", "sheet.csv", "--out", "plan.json")
+    assert planned.stderr.endswith(f"Apply it: bulkid run --plan plan.json{option}")
+    command = planner("run", "sheet.csv", "--state-dir", "other", "--yes", "--first", "1").stdout.split(" with: ")[1]
+    assert command.endswith(option)
+    assert planner(*shlex.split(command)[1:], "--yes").returncode == 0
