@@ -22,6 +22,7 @@ _ORCHESTRATOR_PAGES = frozenset({"account", "api", "login", "odata", "swagger"})
 """First path segments of a standalone Orchestrator's own pages: no organisation has such a name there."""
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEMES = frozenset({"http", "https"})
 _HOST_NAME = re.compile(r"(?=.{1,253}\.?\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f\\]")
 
@@ -120,13 +121,14 @@ def _parse(text: str) -> URL:
             "The address holds a user name or password (the part before @).",
             hint="Leave it out of BULKID_URL: credentials go into BULKID_CLIENT_ID and BULKID_CLIENT_SECRET.",
         )
-    if re.match(r"(?i)https?:/", rest):
-        raise UsageError(f"{text!r} is not an address of a web server: two slashes follow https:.", hint=_EXAMPLES)
+    shown = "What is given" if "@" in text else repr(text)  # what stands before an @ may be a password
+    if _host_of(authority).rstrip(".") in _SCHEMES:  # a typing error: the secret would go to a host of that name
+        raise UsageError(f"{shown} is not an address of a web server: it begins with https:// once.", hint=_EXAMPLES)
     if scheme_match is None:
         # Without a scheme: the secure one, but servers on this machine itself nearly always speak plain HTTP.
         scheme = "http" if is_loopback(_host_of(authority)) else "https"
         text = f"{scheme}://{rest}"
-    elif scheme_match[1].lower() not in {"http", "https"}:
+    elif scheme_match[1].lower() not in _SCHEMES:
         raise UsageError(f"{scheme_match[1]}:// is not an address of a web server.", hint=f"Use https://. {_EXAMPLES}")
     if _UNPRINTABLE.search(text):
         raise UsageError(
@@ -138,7 +140,7 @@ def _parse(text: str) -> URL:
     except ValueError:
         port_is_right = False
     if not port_is_right or not _is_host(url.raw_host or ""):
-        raise UsageError(f"{text!r} is not an address of a web server.", hint=_EXAMPLES)
+        raise UsageError(f"{shown} is not an address of a web server.", hint=_EXAMPLES)
     return url
 
 

@@ -94,7 +94,14 @@ def test_plain_http_to_another_machine_is_refused_since_a_secret_would_travel_in
 
 
 @pytest.mark.parametrize(
-    "address", ["https://admin:hunter2@o.example.com", "hunter2@o.example.com/x", "https://o.example.com\\@hunter2"]
+    "address",
+    [
+        "https://admin:hunter2@o.example.com",
+        "hunter2@o.example.com/x",
+        "https://o.example.com\\@hunter2",
+        "https:/admin:hunter2@o.example.com",
+        "https:///admin:hunter2@o.example.com",
+    ],
 )
 def test_credentials_in_an_address_are_refused_and_not_echoed(address: str) -> None:
     with pytest.raises(UsageError) as refused:
@@ -109,6 +116,11 @@ def test_credentials_in_an_address_are_refused_and_not_echoed(address: str) -> N
         "   ",
         "ftp://o.example.com",
         "https:/cloud.uipath.com/acme",
+        "https//cloud.uipath.com/acme",
+        "https.//cloud.uipath.com/acme",
+        "HTTP/o.example.com",
+        "https:o.example.com",
+        "https://https://cloud.uipath.com/acme",
         "https://",
         "https://:8080",
         "https://o.example.com:99999",
