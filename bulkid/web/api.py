@@ -26,7 +26,7 @@ from bulkid.web.export_pages import export_file
 from bulkid.web.middleware import principal_of
 from bulkid.web.previews import PreviewTask, UploadPreview, preview_page
 from bulkid.web.request_bodies import read_body, without_nul
-from bulkid.web.run_pages import found_run, report_file
+from bulkid.web.run_pages import found_run, record_end, report_file
 from bulkid.web.sheet_pages import receive_sheet, upload_preview_of, warnings_of
 from bulkid.web.uploads import ReadOptions
 
@@ -304,21 +304,20 @@ async def stop(request: web.Request) -> web.Response:
     if job is None:
         raise RefusedError(409, "The run is not under way in this console.")
     job.stop.request(f"Stopped by {principal_of(request).name}")
-    await record_action(request, "run stopped", line.run.run_id)
+    await record_end(request, "run stopped", line.run.run_id)
     return answer(run_answer(console, line), 202)
 
 
 async def resume(request: web.Request) -> web.Response:
     """Resume an interrupted run."""
     console, record = console_of(request), (await found_run(request)).run
-    found = await console.resume(record, principal_of(request))
+    found = await console.resume(record, principal_of(request), partial(record_action, request))
     if isinstance(found, UploadPreview):
         raise RefusedError(
             409,
             "What is pending of this run was not shown, or not approved, yet: nothing was sent.",
             f"Make it a sheet of its own, preview it and start it: POST /api/v1/runs/{record.run_id}/rest",
         )
-    await record_action(request, "run resumed", found.run_id or record.run_id)
     return answer(run_answer(console, await found_run(request)), 202)
 
 

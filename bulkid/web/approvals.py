@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -66,6 +67,6 @@ async def rejected_plan(request: web.Request, preview_id: str, comment: str) -> 
     if len(said) > MAX_COMMENT:
         raise UsageError(f"The comment is too long: it may have {MAX_COMMENT} characters.")
     upload_preview = await console.upload_preview(request.match_info["upload"])
-    rejected = await console.reject(upload_preview, preview_id, principal_of(request), said)
-    await record_action(request, "plan rejected", rejected.upload_id, f"{rejected.name}: {said}")
-    return rejected
+    return await console.reject(
+        upload_preview, preview_id, principal_of(request), said, partial(record_action, request)
+    )

@@ -97,6 +97,22 @@ class TrialTooLargeError(UsageError):
     """The first accounts of a plan alone change more of the organisation than the limit."""
 
 
+@dataclass(eq=False, slots=True)
+class _StartEntry:
+    """The entry of the audit log on the start of a run, which sends nothing before."""
+
+    resumes: bool  # whether the run has begun before
+    settled: anyio.Event = field(default_factory=anyio.Event)  # it is written, or cannot be
+    is_written: bool = False
+
+    async def require(self) -> None:
+        """Wait for the entry; raise InterruptedRunError or, for a new run, UsageError where it cannot be written."""
+        await self.settled.wait()
+        if not self.is_written:
+            message = "The start of this run could not be recorded in the audit log: nothing was sent."
+            raise (InterruptedRunError if self.resumes else UsageError)(message, hint="Start it again.")
+
+
 @dataclass(slots=True)
 class Console:
     """What the handlers work with; made by :func:`bulkid.web.server.serving`."""
@@ -211,9 +227,14 @@ class Console:
             self.uploads.mark_previewed(upload, counts.total, counts.delete)
 
     async def reject(
-        self, upload_preview: UploadPreview, preview_id: str, principal: Principal, comment: str
+        self,
+        upload_preview: UploadPreview,
+        preview_id: str,
+        principal: Principal,
+        comment: str,
+        record_action: RecordAction,
     ) -> Upload:
-        """Reject the plan that a preview shows, for good; the comment says why.
+        """Reject the plan that a preview shows, for good; the comment says why. The audit log has it before.
 
         Raises:
             UsageError: The preview is not the one that was shown, the plan requires no approval, or there is no
@@ -233,6 +254,7 @@ class Console:
             raise UsageError("Enter a comment that says why you reject the plan.")
         upload_preview.preview = shown.renamed()  # a start of the preview that was shown is out of date now
         try:
+            await record_action("plan rejected", upload.upload_id, f"{upload.name}: {comment}")
             values = {"rejected_by": principal.user, "rejected_at": self.clock.now(), "comment": comment}
             upload_preview.upload = await in_thread(partial(self.uploads.update, upload.upload_id, **values))
         except (BulkidError, OSError):
@@ -295,9 +317,11 @@ class Console:
         if approves:
             options = replace(options, approved=approved)
         stale = ""  # how the plan differs from the one that was shown
+        entry = _StartEntry(resumes=bool(upload.rest_of))
 
         async def confirm_plan(job: Job, now: runs.Preview) -> bool:
             nonlocal stale
+            await entry.require()
             _require_not_rejected(await in_thread(self.uploads.refreshed, upload))  # by another console's user
             if await in_thread(runs.plan_hash, now, options) == approved:
                 if approves:  # in the audit log before anything is sent
@@ -322,13 +346,15 @@ class Console:
         upload_preview.started = (preview_id, principal.name)
         try:
             job = await self.job_runner.start(work, principal.name, confirm_plan)
+            detail = f"{upload.name}; note: {upload.note}" if upload.note else upload.name
+            await record_action("run started", job.run_id, detail)
+            entry.is_written = True
         except BulkidError:
-            upload_preview.preview = upload_preview.preview or shown  # no run was begun
+            upload_preview.preview = upload_preview.preview or shown  # no run was begun, or it sends nothing
             upload_preview.started = ("", "")
             raise
-        await record_action(
-            "run started", job.run_id, f"{upload.name}; note: {upload.note}" if upload.note else upload.name
-        )
+        finally:
+            entry.settled.set()
         return job
 
     async def _apply(self, upload: Upload, options: runs.RunOptions, context: runs.Context) -> runs.RunResult:
@@ -446,11 +472,12 @@ class Console:
             return True
         return False
 
-    async def resume(self, run: RunRecord, principal: Principal) -> Job | UploadPreview:
+    async def resume(self, run: RunRecord, principal: Principal, record_action: RecordAction) -> Job | UploadPreview:
         """Resume an interrupted run, or return what is pending as a plan of its own, to be previewed and started.
 
         A run is resumed where all that is pending was shown and, with ``require_approval``, approved. One that still
-        deletes accounts is resumed by an admin, or where another user has approved it.
+        deletes accounts is resumed by an admin, or where another user has approved it. ``record_action`` writes the
+        resume into the audit log, before it begins.
         """
         self._require_resumable(run)
         deletes = await self._allowed_deletions(run.run_id) > 0 and not principal.may(Role.ADMIN)
@@ -466,7 +493,12 @@ class Console:
                 "Only rows that no preview has shown are pending now: nothing was sent.", hint="Resume it again."
             )
 
-        return await self.job_runner.start(work, principal.name, unexpected)
+        await record_action("run resumed", run.run_id, "")
+        try:
+            return await self.job_runner.start(work, principal.name, unexpected)
+        except BulkidError as error:
+            await record_action("resume refused", run.run_id, error.message)
+            raise
 
     def has_unseen_rest(self, line: runs.RunListItem) -> bool:
         """Whether resuming a run leads to a preview, by its record alone; :meth:`resume` reads the journal."""

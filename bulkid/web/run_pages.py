@@ -299,19 +299,26 @@ async def _end(request: web.Request, action: str, reason: str, *, aborts: bool) 
         job.stop.abort()
     else:
         job.stop.request(reason)
-    await record_action(request, action, run_id)
+    await record_end(request, action, run_id)
     raise HTTPSeeOther(f"/runs/{run_id}")
+
+
+async def record_end(request: web.Request, action: str, run_id: str) -> None:
+    """Record that a user ends a run. It ends also where that cannot be recorded, which the error says."""
+    try:
+        await record_action(request, action, run_id)
+    except StateError as error:
+        message = f"The run is being stopped, but the audit log has no entry of it: {error.message}"
+        raise StateError(message, hint=error.hint) from None
 
 
 async def resume(request: web.Request) -> web.StreamResponse:
     """Resume an interrupted run, or preview what is pending of it where that was not shown or not approved yet."""
     console, record = console_of(request), (await found_run(request)).run
-    found = await console.resume(record, principal_of(request))
+    found = await console.resume(record, principal_of(request), partial(record_action, request))
     if isinstance(found, UploadPreview):
-        shown_at = await preview_made(console, found)
         await record_action(request, "rest previewed", record.run_id)
-        raise HTTPSeeOther(shown_at)
-    await record_action(request, "run resumed", record.run_id)
+        raise HTTPSeeOther(await preview_made(console, found))
     raise HTTPSeeOther(f"/runs/{found.run_id or record.run_id}")
 
 
@@ -342,7 +349,7 @@ async def retry(request: web.Request) -> web.StreamResponse:
     kept = str(record.options.get("note") or "")
     derive = partial(console.uploads.derive, content=content, note=kept, reading=_columns_as_read(record))
     made = await in_thread(derive, "retry", record.run_id, now, principal.user, authors)
-    await record_action(request, "retry prepared", record.run_id)
+    await _record_derived(request, "retry prepared", made)
     raise HTTPSeeOther(f"/sheets/{made.upload_id}")
 
 
@@ -366,9 +373,17 @@ async def undo(request: web.Request) -> web.StreamResponse:
     authors, now = await console.authors_of(record, principal.user), console.clock.now()
     derive = partial(console.uploads.derive, recreate=bool(form.get("recreate")))
     made = await in_thread(derive, "undo", record.run_id, now, principal.user, authors)
-    shown_at = await preview_made(console, await console.upload_previews.get(made))
-    await record_action(request, "undo previewed", record.run_id)
-    raise HTTPSeeOther(shown_at)
+    await _record_derived(request, "undo previewed", made)
+    raise HTTPSeeOther(await preview_made(console, await console.upload_previews.get(made)))
+
+
+async def _record_derived(request: web.Request, action: str, made: Upload) -> None:
+    """Record that a user makes a plan of a run. A plan that cannot be recorded is not kept."""
+    try:
+        await record_action(request, action, made.derived_from or made.retry_of)
+    except BulkidError:
+        await in_thread(console_of(request).uploads.drop, made)
+        raise
 
 
 async def again(request: web.Request) -> web.StreamResponse:

@@ -339,9 +339,9 @@ async def remove(request: web.Request) -> web.StreamResponse:
     upload = await in_thread(console.uploads.get, request.match_info["upload"])
     if not may_remove(principal_of(request), upload):
         raise RefusedError(403, "Only its authors and admins may remove a sheet.", "Ask one of them.")
+    await record_action(request, "sheet removed", upload.upload_id, upload.name)
     await in_thread(console.uploads.drop, upload)
     console.upload_previews.forget(upload)
-    await record_action(request, "sheet removed", upload.upload_id, upload.name)
     raise HTTPSeeOther("/")
 
 

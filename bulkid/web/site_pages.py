@@ -214,13 +214,13 @@ async def change_password(request: web.Request) -> web.StreamResponse:
             raise UsageError("The two new passwords differ: nothing was changed.")  # noqa: TRY301 - as any other refusal
         await in_thread(require_good_password, new, user.name)
         hashed = await authenticator.hash(new)
+        await record_action(request, "password changed", user.name)
         if not await in_thread(console.store.change_user, user.name, password_hash=hashed, epoch=done.user.epoch):
             raise UsageError("The user was changed or removed at this moment: sign in again.")  # noqa: TRY301
     except (SignInError, UsageError) as error:
         wait_s = error.wait_s if isinstance(error, SignInError) else 0.0
         await record_action(request, "password change refused", user.name, str(error))
         return _with_wait(await account(request, failed=str(error), status=429 if wait_s else 400), wait_s)
-    await record_action(request, "password changed", user.name)
     sessions.announce_end()
     answer = redirect("/account")
     if await sessions.begin(request, answer, user.key, done.user.epoch + 1, client_address(request)):

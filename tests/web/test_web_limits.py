@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 from bulkid import runs
 from bulkid.errors import StateError
 from bulkid.journal.console_store import AuditRecord, ConsoleStore
+from bulkid.model import QuotaRule
 from bulkid.report.atomic import create_private
 from bulkid.web import previews
 from bulkid.web.auth.access import Principal, Role, RouteKind
@@ -29,11 +31,12 @@ from bulkid.web.console import ServeOptions
 from bulkid.web.previews import BusyError, UploadPreviews
 from bulkid.web.server import ROUTES
 from bulkid.web.uploads import KEPT_S, ORPHAN_S, StorageFullError, UnknownUploadError, Upload, UploadLimits, Uploads
-from tests.support.web_console import World, run_id_of, sheet, world
+from tests.support.web_console import World, first_put, run_id_of, sheet, small_organization, world
 from tests.support.web_programs import Program
-from tests.support.web_users import signed_in, team
+from tests.support.web_users import PASSWORD, signed_in, team
 
 DAY_S = 86_400.0
+NEW_PASSWORD = "another horse battery"
 
 
 def put(uploads: Uploads, owner: str, size: int, at: float = 0.0) -> Upload:
@@ -355,6 +358,96 @@ async def test_a_sheet_is_not_kept_where_its_upload_cannot_be_recorded(
     monkeypatch.setattr(ConsoleStore, "add_audit_entry", full)
     assert (await console.browser.upload("a.csv", sheet(1))).status == 503
     assert not list((console.folder / "state" / "uploads").glob("*"))
+
+
+@pytest.fixture
+def unwritable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Actions that the audit log does not take."""
+    actions: set[str] = set()
+    write = ConsoleStore.add_audit_entry
+
+    def full(store: ConsoleStore, record: AuditRecord) -> None:
+        if record.action in actions:
+            raise StateError("The state database is full.")
+        write(store, record)
+
+    monkeypatch.setattr(ConsoleStore, "add_audit_entry", full)
+    return actions
+
+
+def _puts(console: World) -> int:
+    return sum(count for (method, _), count in console.sandbox.served.items() if method == "PUT")
+
+
+async def test_a_run_sends_nothing_before_its_start_is_in_the_audit_log(console: World, unwritable: set[str]) -> None:
+    browser = console.browser
+    path = await browser.preview("accounts.csv", sheet(3))
+    unwritable.add("run started")
+    page = await browser.start(path)
+    assert (page.status, "The state database is full." in page.text) == (503, True)
+    (line,) = console.console.run_browser.runs(limit=10)[0]
+    ended = await browser.run_ended(line.run.run_id)
+    assert "The start of this run could not be recorded in the audit log: nothing was sent." in ended.text
+    assert _puts(console) == 0
+    unwritable.clear()
+    assert "3 updated" in (await browser.run_ended(run_id_of(await browser.start(path)))).text
+
+
+async def test_a_run_is_not_resumed_before_that_is_in_the_audit_log(tmp_path: Path, unwritable: set[str]) -> None:
+    async with world(tmp_path, quota=(QuotaRule("PUT", 1, 3600.0),)) as console:
+        run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(3))))
+        await first_put(console)
+        await console.browser.post(f"/runs/{run_id}/pause")
+        await console.browser.run_ended(run_id)
+        unwritable.add("run resumed")
+        assert (await console.browser.post(f"/runs/{run_id}/resume")).status == 503
+        assert console.console.job_runner.running == 0
+
+
+async def test_a_run_is_stopped_also_where_that_cannot_be_recorded(tmp_path: Path, unwritable: set[str]) -> None:
+    async with world(tmp_path, quota=(QuotaRule("PUT", 1, 3600.0),)) as console:
+        run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(3))))
+        await first_put(console)
+        unwritable.add("run paused")
+        page = await console.browser.post(f"/runs/{run_id}/pause")
+        assert page.status == 503
+        assert (
+            "The run is being stopped, but the audit log has no entry of it: The state database is full." in page.text
+        )
+        assert "Paused by" in (await console.browser.run_ended(run_id)).text
+
+
+@pytest.mark.parametrize(
+    ("action", "address", "form"),
+    [
+        ("sheet removed", "{path}/remove", {}),
+        ("retry prepared", "/runs/{run}/retry", {}),
+        ("undo previewed", "/runs/{run}/undo", {}),
+        ("plan rejected", "{path}/reject", {"comment": "no"}),
+        ("password changed", "/account/password", {"current": PASSWORD, "new": NEW_PASSWORD, "again": NEW_PASSWORD}),
+    ],
+)
+async def test_what_the_audit_log_does_not_take_is_not_done(
+    tmp_path: Path, unwritable: set[str], action: str, address: str, form: dict[str, str]
+) -> None:
+    options = small_organization(poisoned=("robot-0002",))
+    async with (
+        team(tmp_path, require_approval=True, sandbox=options) as console,
+        signed_in(console, "olaf") as olaf,
+        signed_in(console, "otto") as otto,
+    ):
+        run_id = run_id_of(await otto.start(await olaf.preview("accounts.csv", sheet(3))))
+        await otto.run_ended(run_id)
+        path = await olaf.preview("accounts.csv", sheet(3, prefix="Other"))
+        preview = re.findall(r'name="preview" value="(\w+)"', (await otto.preview_page(path)).text)[0]
+        before = console.console.uploads.all()
+        users = console.console.store.users()
+        unwritable.add(action)
+        who = olaf if action == "sheet removed" else otto
+        page = await who.post(address.format(path=path, run=run_id), {"preview": preview, **form})
+        assert page.status == 503
+        assert console.console.uploads.all() == before
+        assert console.console.store.users() == users
 
 
 async def test_a_report_for_which_the_disk_has_no_room_is_refused_in_a_sentence(
