@@ -102,10 +102,6 @@ def _run_details(result: RunResult, *, verbose: bool) -> str:
     return " · ".join(parts)
 
 
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
 def print_export(out: Console, result: "ExportResult") -> None:
     """Print what was exported."""
     path, sent = _relative_path(result.path), _requests(result.requests)

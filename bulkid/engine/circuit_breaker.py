@@ -154,7 +154,7 @@ class CircuitBreaker:
             self._away_since = None  # it answers: that may last for any time
         else:
             self._away_since = now if self._away_since is None else self._away_since
-            self._last_error, self._last_status = reply.error or reply.error_code or reply.kind.value, reply.status
+            self._last_error, self._last_status = reply.reason, reply.status
             if now >= self._deadline():
                 raise self.give_up()
         until = self._not_before
@@ -181,7 +181,7 @@ class CircuitBreaker:
             self.answered = True
         elif reply.kind is ReplyKind.LOST and not self.answered and self._first_sent_at is not None:
             self._lost += 1
-            self._last_error, self._last_status = reply.error or reply.error_code or reply.kind.value, None
+            self._last_error, self._last_status = reply.reason, None
             if self._lost >= _MAX_FIRST_LOST and now - self._first_sent_at >= self._first_contact_limit_s:
                 raise self.give_up()
         if reply.kind not in _OPENING and reply.kind not in _SILENT and self._away_since is not None:

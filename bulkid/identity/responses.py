@@ -229,7 +229,8 @@ def read_failure(exception: BaseException, authority: str, *, proxied: bool = Fa
         hint = "Does the proxy that HTTPS_PROXY names answer?" if proxied else "Does it need a proxy (HTTPS_PROXY)?"
         message = f"Cannot connect to {authority}: no answer in time. {hint}"
         return _no_connection("connect_timeout", message)
-    return _lost(exception.__cause__ or exception if isinstance(exception, LostError) else exception, authority)
+    cause_of_loss = exception.__cause__ if isinstance(exception, LostError) else None
+    return _lost(cause_of_loss or exception, authority)
 
 
 def _no_connection(code: str, message: str) -> Reply:

@@ -65,23 +65,27 @@ class _Delivery:
                 service = _service(self.recipient)
                 if service is None:
                     self.reason = _no_service(self.recipient)
-                    return
-                from apprise import Apprise, NotifyFormat, NotifyType
-
-                services = Apprise(asset=service.asset)  # which, unlike the service alone, makes HTML of text for mail
-                services.add(service)
-                delivered = services.notify(
-                    body=self.message.body,
-                    title=self.message.title,
-                    notify_type=getattr(NotifyType, self.message.kind.upper()),  # an enum, or text in older releases
-                    body_format=NotifyFormat.TEXT,
-                    attach=_attachments(self.message.attachments) if service.attachment_support else None,
-                )
-                self.reason = (
-                    None if delivered else redact_text(captured[-1] if captured else "the service did not take it")
-                )
+                elif self._send(service):
+                    self.reason = None
+                else:
+                    self.reason = redact_text(captured[-1] if captured else "the service did not take it")
             except Exception as error:  # noqa: BLE001 - an error of a service does not change the result of a run
                 self.reason = redact_text(f"{type(error).__name__}: {error}")
+
+    def _send(self, service: "NotifyBase") -> bool:
+        """Send the message; return whether the service took it."""
+        from apprise import Apprise, NotifyFormat, NotifyType
+
+        services = Apprise(asset=service.asset)  # unlike the service alone, it makes HTML of the text for mail
+        services.add(service)
+        delivered = services.notify(
+            body=self.message.body,
+            title=self.message.title,
+            notify_type=getattr(NotifyType, self.message.kind.upper()),  # an enum, or text in older releases
+            body_format=NotifyFormat.TEXT,
+            attach=_attachments(self.message.attachments) if service.attachment_support else None,
+        )
+        return bool(delivered)
 
 
 async def deliver(

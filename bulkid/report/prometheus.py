@@ -21,6 +21,8 @@ METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 UNKNOWN: Final = "unknown"
 """The status class of requests whose responses are not counted: those for tokens, and those of older versions' runs."""
 
+_REQUEST_LABELS: Final = ("method", "code_class")
+
 
 @dataclass(frozen=True, slots=True)
 class RunMetrics:
@@ -80,7 +82,9 @@ def _registry(all_metrics: Iterable[RunMetrics]) -> "CollectorRegistry":
     )
     duration = gauge("run_duration_seconds", "How long the newest run has worked, over all its attempts.")
     rows = gauge("run_rows", "Rows of the newest run by what became of them.", "status")
-    requests = gauge("run_requests", "Requests of the newest run by method and class of the answer.", *_REQUEST_LABELS)
+    requests = gauge(
+        "run_requests", "Requests of the newest run by method and class of the response.", *_REQUEST_LABELS
+    )
     retries = gauge("run_retries", "Requests of the newest run that had to be sent again.")
     throttled = gauge("run_throttled", "Requests of the newest run that the server throttled (429).")
     for each in all_metrics:
@@ -100,9 +104,6 @@ def _registry(all_metrics: Iterable[RunMetrics]) -> "CollectorRegistry":
         retries.labels(job).set(int(counters.get("retries", 0)))
         throttled.labels(job).set(int(counters.get("throttled", 0)))
     return registry
-
-
-_REQUEST_LABELS: Final = ("method", "code_class")
 
 
 def _requests(run: RunRecord) -> dict[tuple[str, str], int]:

@@ -30,8 +30,8 @@ _ENDINGS: Final[Mapping[RunStatus, str]] = {
 
 def ending(status: RunStatus, counts: Mapping[str, int]) -> str:
     """How a run ended, in words: ``completed; 3 rows were invalid``. ``counts`` are its rows by status."""
-    if status is RunStatus.REFUSED:  # a run whose trial was sent in an earlier attempt may be refused, too
-        return f"refused: nothing {'more ' if any(counts.get(status) for status in CHANGED) else ''}was sent"
+    if status is RunStatus.REFUSED:
+        return f"refused: nothing {_more(counts)}was sent"
     if status is not RunStatus.COMPLETED_WITH_FAILURES:
         return _ENDINGS[status]
     failed, invalid = counts.get(Status.FAILED, 0), counts.get(Status.INVALID, 0)
@@ -53,30 +53,42 @@ def next_steps(run: RunRecord, summary: Mapping[str, Any], retry: str = "retry.c
     ``retry`` is the path of the sheet of the rows that are not done, as it is shown.
     """
     if run.status is RunStatus.REFUSED:
-        more = "more " if any(summary.get(status) for status in CHANGED) else ""
         fix = "the sheet" if summary.get(Status.INVALID) and run.command != "undo" else "the cause"
-        return [f"Nothing {more}was sent. Fix {fix} and run it again."]
-    left = int(run.counters.get("left_accounts") or 0)
+        return [f"Nothing {_more(summary)}was sent. Fix {fix} and run it again."]
     steps = []
-    if summary.get(Status.PENDING, 0) > (int(run.counters.get("left_rows") or 0) if left else 0):
+    left_accounts, left_rows = (int(run.counters.get(name) or 0) for name in ("left_accounts", "left_rows"))
+    if summary.get(Status.PENDING, 0) > (left_rows if left_accounts else 0):
         resume = how_to_resume(run)
         is_running = run.status is RunStatus.RUNNING  # also the status of a run whose process was killed
         steps.append(f"Wait until it has ended. Only if its process was killed: {resume}" if is_running else resume)
-    elif left:
-        steps.append(trial_outcome(run, left))
-    if (summary.get(Status.FAILED) or summary.get(Status.INVALID)) and run.command == "undo":
-        # As a sheet, its rows would also change accounts that other clients have changed since.
-        undone = run.options.get("undo") or "RUN"
-        kinds = "".join(
-            f" --{name.replace('_', '-')}" for name in ("recreate", "allow_delete") if run.options.get(name)
-        )
-        command = f"bulkid undo {undone}{kinds}{_connection_options(run)}"
-        steps.append(f"retry.csv names the rows that are not undone, and says why. To try them again: {command}")
-    elif summary.get(Status.FAILED) or summary.get(Status.INVALID):
-        sandbox = " --sandbox" if run.options.get("sandbox") else ""  # else the real accounts would change
-        command = f"bulkid run {retry}{sandbox}{_connection_options(run)}{_sheet_options(run)}"
-        steps.append(f"The last column of retry.csv says what is wrong. Fix its rows, then run: {command}")
+    elif left_accounts:
+        steps.append(trial_outcome(run, left_accounts))
+    if summary.get(Status.FAILED) or summary.get(Status.INVALID):
+        steps.append(_how_to_undo_again(run) if run.command == "undo" else _how_to_retry(run, retry))
     return steps
+
+
+def _more(counts: Mapping[str, int]) -> str:
+    """``more`` and a blank where an earlier attempt of the refused run has sent changes (its trial, say); else ""."""
+    return "more " if any(counts.get(status) for status in CHANGED) else ""
+
+
+def _how_to_undo_again(run: RunRecord) -> str:
+    """How to try the failed rows of an undo again: by its command, since ``retry.csv`` has no preconditions.
+
+    Run as a sheet, it would also change accounts that other clients have changed since.
+    """
+    undone = run.options.get("undo") or "RUN"
+    kinds = "".join(f" --{name.replace('_', '-')}" for name in ("recreate", "allow_delete") if run.options.get(name))
+    command = f"bulkid undo {undone}{kinds}{_connection_options(run)}"
+    return f"retry.csv names the rows that are not undone, and says why. To try them again: {command}"
+
+
+def _how_to_retry(run: RunRecord, retry: str) -> str:
+    """How to run the rows again that are not done; ``retry`` is the path of their sheet, as it is shown."""
+    sandbox = " --sandbox" if run.options.get("sandbox") else ""  # else the real accounts would change
+    command = f"bulkid run {retry}{sandbox}{_connection_options(run)}{_sheet_options(run)}"
+    return f"The last column of retry.csv says what is wrong. Fix its rows, then run: {command}"
 
 
 def _connection_options(run: RunRecord) -> str:

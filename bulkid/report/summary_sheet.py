@@ -43,44 +43,18 @@ def workbook_report(
 ) -> ReportWorkbook:
     """Begin ``report.xlsx`` and write its sheet ``Summary``."""
     workbook = ReportWorkbook(folder, run.run_id, rates)
+    problems = sum(summary.get(status.value, 0) for status in RETRY_STATUSES)
     try:
         page = _Page(workbook)
         page.title(f"{current().plural.capitalize()}: report of a run")
-        for label, value in (
-            ("Run", run.run_id),
-            ("Result", ending(run.status, summary)),
-            ("Why", run.message),
-            ("Note", note_of(run)),
-            ("Source", f"{run.source} (sheet {sheet_name})" if sheet_name else run.source),
-            ("Organisation", run.organization_id),
-            ("Server", run.base_url),
-            ("By", "@".join(filter(None, (run.user, run.host)))),
-            ("Started", _when(run.created_at)),
-            ("Finished", _when(run.finished_at)),
-            ("Took", humanize_seconds(float(summary.get("elapsed_s", 0)))),
-            ("Files", run.report_dir and str(PurePath(run.report_dir))),
-        ):
-            if value:
-                page.fact(label, value)
-        page.heading("Status", "Rows", "Meaning")
-        for status in Status:
-            page.metric(status.value, summary.get(status.value, 0), MEANINGS[status], workbook.status_formats[status])
-        page.metric("All rows", summary.get("rows", 0))
-        page.metric("Accounts", summary.get("accounts", 0))
-        problems = sum(summary.get(status.value, 0) for status in RETRY_STATUSES)
+        _write_run(page, run, summary, sheet_name)
+        _write_counts(page, summary, workbook.status_formats)
         page.heading("What to do next")
         for step in _steps(run, summary):
             page.sentence(step)
         if problems:
             page.link(f"See the sheet {PROBLEMS}: {count_of(problems, 'row')}", PROBLEMS)
-        page.heading("Requests")
-        requests = summary.get("requests") or {}
-        for method in METHODS:
-            page.metric(f"{method} requests", requests.get(method, 0))
-        page.metric("PUTs planned", summary.get("planned_puts", 0))
-        page.metric("PUTs, at one per row", summary.get("naive_puts", 0))
-        page.metric("Sent again", summary.get("retries", 0))
-        page.metric("Throttled (429)", summary.get("throttled", 0))
+        _write_requests(page, summary)
         if rates:
             page.heading("Rate")
         for rate in rates:
@@ -92,6 +66,47 @@ def workbook_report(
         workbook.discard()
         raise
     return workbook
+
+
+def _write_run(page: "_Page", run: RunRecord, summary: Mapping[str, Any], sheet_name: str) -> None:
+    """Write which run this was, and how it ended."""
+    for label, value in (
+        ("Run", run.run_id),
+        ("Result", ending(run.status, summary)),
+        ("Why", run.message),
+        ("Note", note_of(run)),
+        ("Source", f"{run.source} (sheet {sheet_name})" if sheet_name else run.source),
+        ("Organisation", run.organization_id),
+        ("Server", run.base_url),
+        ("By", "@".join(filter(None, (run.user, run.host)))),
+        ("Started", _when(run.created_at)),
+        ("Finished", _when(run.finished_at)),
+        ("Took", humanize_seconds(float(summary.get("elapsed_s", 0)))),
+        ("Files", run.report_dir and str(PurePath(run.report_dir))),
+    ):
+        if value:
+            page.fact(label, value)
+
+
+def _write_counts(page: "_Page", summary: Mapping[str, Any], formats: Mapping[Status, Format]) -> None:
+    """Write how many rows have each status."""
+    page.heading("Status", "Rows", "Meaning")
+    for status in Status:
+        page.metric(status.value, summary.get(status.value, 0), MEANINGS[status], formats[status])
+    page.metric("All rows", summary.get("rows", 0))
+    page.metric("Accounts", summary.get("accounts", 0))
+
+
+def _write_requests(page: "_Page", summary: Mapping[str, Any]) -> None:
+    """Write how many requests the run has sent."""
+    page.heading("Requests")
+    requests = summary.get("requests") or {}
+    for method in METHODS:
+        page.metric(f"{method} requests", requests.get(method, 0))
+    page.metric("PUTs planned", summary.get("planned_puts", 0))
+    page.metric("PUTs, at one per row", summary.get("naive_puts", 0))
+    page.metric("Sent again", summary.get("retries", 0))
+    page.metric("Throttled (429)", summary.get("throttled", 0))
 
 
 class _Page:

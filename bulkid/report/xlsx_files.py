@@ -191,12 +191,14 @@ class Worksheets(Generic[Row]):
         self._widths = {name: least for name, (least, _) in table.columns.items()}
         self._letters = [column_letters(index) for index in range(len(table.columns))]
         self._sheet: Sheet = None
-        self._sheets = self._line = self._seen = 0
+        self._sheet_count = 0
+        self._line = 0  # lines of the present sheet that are written
+        self._sampled = 0  # rows that the widths have been taken from
 
     def write(self, rows: Sequence[Row]) -> None:
         """Append rows."""
-        if self._seen < _SAMPLED_ROWS:
-            self._seen += len(rows)
+        if self._sampled < _SAMPLED_ROWS:
+            self._sampled += len(rows)
             self._widen(rows)
         start = 0
         while start < len(rows):
@@ -210,8 +212,8 @@ class Worksheets(Generic[Row]):
     def next_sheet(self) -> None:
         """Begin a worksheet with the headers alone."""
         self._end_sheet()
-        self._sheets += 1
-        name = self._table.name if self._sheets == 1 else f"{self._table.name} {self._sheets}"
+        self._sheet_count += 1
+        name = self._table.name if self._sheet_count == 1 else f"{self._table.name} {self._sheet_count}"
         self._sheet = sheet = self._book.add_worksheet(name)
         sheet.freeze_panes(1, 0)
         sheet.repeat_rows(0)
@@ -238,6 +240,7 @@ class Worksheets(Generic[Row]):
             sheet.print_area(0, 0, self._line - 1, last - self._table.not_printed)
 
     def _widen(self, rows: Sequence[Row]) -> None:
+        """Make the columns as wide as these rows need, within the bounds of each."""
         for name, (least, most) in self._table.columns.items():
             if most > least:
                 widest = max((display_width(self._table.text_of(row, name)[:200]) for row in rows), default=0)

@@ -132,11 +132,11 @@ def account_dates(account: Account | None) -> str:
     """
     if account is None or not (account.created or account.last_login):
         return ""
-    login = f"last login {_day(account.last_login)}" if has_time(account.last_login) else "never logged in"
-    return f"{login}, created {_day(account.created)}" if account.created else login
+    login = f"last login {day_of(account.last_login)}" if has_time(account.last_login) else "never logged in"
+    return f"{login}, created {day_of(account.created)}" if account.created else login
 
 
-def _day(time: str) -> str:
+def day_of(time: str) -> str:
     """The day of a time in ISO 8601, as the server wrote it; a time in another form stays whole."""
     return time.partition("T")[0]
 

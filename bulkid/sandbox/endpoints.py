@@ -146,11 +146,11 @@ def delete_accounts(call: Arguments) -> SandboxResponse:
     """``DELETE api/RobotAccount/{organisation}``: the accounts that the body names, all of them or none."""
     body = json_object(call.content_type, call.body)
     ids = deletion_list(body, "robotAccountIDs", call.options.max_deletions)
-    doomed = _found(call, ids, call.state.accounts)
-    locked = [call.state.poisoned[account.id] for account in doomed if account.id in call.state.poisoned]
+    to_delete = _found(call, ids, call.state.accounts)
+    locked = [call.state.poisoned[account.id] for account in to_delete if account.id in call.state.poisoned]
     if locked:  # which one it is, a client has to find out
         raise RefusalError(abp(max(locked), _LOCKED[max(locked)], "A robot account is locked."))
-    for account in doomed:
+    for account in to_delete:
         call.state.delete(account.id)
     return _DELETED
 
@@ -285,11 +285,11 @@ def delete_groups(call: Arguments) -> SandboxResponse:
     return _delete_groups(call, _found(call, ids, call.state.groups))
 
 
-def _delete_groups(call: Arguments, doomed: list[GroupRecord]) -> SandboxResponse:
-    built_in = [group.name for group in doomed if group.type == "builtIn"]
+def _delete_groups(call: Arguments, to_delete: list[GroupRecord]) -> SandboxResponse:
+    built_in = [group.name for group in to_delete if group.type == "builtIn"]
     if built_in:
         raise RefusalError(status_code(400, "BadRequest", f"The built-in group '{built_in[0]}' cannot be deleted."))
-    call.state.delete_groups(doomed)
+    call.state.delete_groups(to_delete)
     return _DELETED
 
 

@@ -1,4 +1,4 @@
-"""Requests and answers. The real server mixes many shapes of error bodies, and a client must find the text in each.
+"""Requests and responses. The real server mixes many shapes of error bodies, and a client must find the text in each.
 
 The readers of requests raise ``RefusalError`` for what the real server's model binding refuses (400, 403, 415).
 """
@@ -38,11 +38,11 @@ class SandboxResponse(NamedTuple):
 
 
 class RefusalError(Exception):
-    """Raised inside a call to answer with an error; ``answer`` is the whole of it."""
+    """Raised inside a call to answer with an error; ``response`` is the whole of it."""
 
-    def __init__(self, answer: SandboxResponse) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    def __init__(self, response: SandboxResponse) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 def ok(value: object, *, applied: bool = False, status: int = 200) -> SandboxResponse:
@@ -125,8 +125,8 @@ def throttled(retry_after_s: int | None) -> SandboxResponse:
     """429; with a body only when it says when to come again."""
     if retry_after_s is None:
         return SandboxResponse(429)
-    answer = message(429, "Too many requests. Please try again later.", 429)
-    return answer._replace(headers={"Retry-After": str(retry_after_s)})
+    response = message(429, "Too many requests. Please try again later.", 429)
+    return response._replace(headers={"Retry-After": str(retry_after_s)})
 
 
 def _json(status: int, value: dict[str, Any]) -> SandboxResponse:

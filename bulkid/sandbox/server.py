@@ -43,10 +43,10 @@ _BEFORE = {
     "throttle_silent": messages.throttled(None),
     "html": messages.html_page(),
 }
-"""The faults that are nothing but an answer in place of the call."""
+"""The faults that are nothing but a response in place of the call."""
 
 _AFTER = {"reset_after": SandboxResponse(0), "error_500_after": SandboxResponse(500)}
-"""The faults that are an answer in place of the call's own, which was carried out."""
+"""The faults that are a response in place of the call's own, which was carried out."""
 
 
 class _Target(NamedTuple):
@@ -175,15 +175,15 @@ class Sandbox:
         if federated and federated.at != "organization" and path.lower() == f"/identity_/{TOKEN_PATH}":
             return await self._serve_token(request, at_host=True)
         if path.lower().startswith("/identity_/"):  # not in prefixes: refused
-            return _response(messages.message(400, "The organization is missing from the address.", 1100))
-        return _response(messages.html_page())
+            return _web_response(messages.message(400, "The organization is missing from the address.", 1100))
+        return _web_response(messages.html_page())
 
     async def _serve_api(self, request: web.Request, path: str, query: str) -> web.StreamResponse:
         if path.lower().rstrip("/") == TOKEN_PATH:
             return await self._serve_token(request)
         target = _find(request.method, path, query)
         if target is None:
-            return _response(messages.html_page())
+            return _web_response(messages.html_page())
         body = await request.read()
         if target.call is not None and target.call.names:
             target = target._replace(named=named_in(body, target.call.names))
@@ -191,33 +191,33 @@ class Sandbox:
             outbound_s, inbound_s = self._split_delay()
             await self._sleep(outbound_s)
         arrived = self._monotonic()
-        answer, fault = self._answer(request, target, body, arrived)
+        response, fault = self._respond(request, target, body, arrived)
         if self.options.rate_headers != "no":
-            answer = answer._replace(headers={**answer.headers, **self._rate_headers(request.method, arrived)})
-        self._note(request, target, arrived, answer, fault)
+            response = response._replace(headers={**response.headers, **self._rate_headers(request.method, arrived)})
+        self._record(request, target, arrived, response, fault)
         if self._delayed:
             await self._sleep(inbound_s)
         if fault == "slow":
             await self._sleep(self.fault_injector.faults.slow_s)
         if fault in ("reset_before", "reset_after"):
             _reset(request)
-        return _truncated(answer) if fault == "truncated" else _response(answer)
+        return _truncated(response) if fault == "truncated" else _web_response(response)
 
     async def _serve_token(self, request: web.Request, *, at_host: bool = False) -> web.Response:
         if request.method != hdrs.METH_POST:
-            return _response(SandboxResponse(405, headers={"Allow": "POST"}))
+            return _web_response(SandboxResponse(405, headers={"Allow": "POST"}))
         if self.fault_injector.draw_token_error():
             self.injected["token_error"] += 1
-            return _response(_BEFORE["error_500"])
+            return _web_response(_BEFORE["error_500"])
         if request.content_type != "application/x-www-form-urlencoded":
-            return _response(messages.oauth("invalid_request"))
+            return _web_response(messages.oauth("invalid_request"))
         form = dict(parse_qsl((await request.read()).decode("utf-8", "replace"), keep_blank_values=True))
         try:
-            return _response(self.token_issuer.issue(form, at_host=at_host))
+            return _web_response(self.token_issuer.issue(form, at_host=at_host))
         except RefusalError as refusal:
-            return _response(refusal.answer)
+            return _web_response(refusal.response)
 
-    def _answer(
+    def _respond(
         self, request: web.Request, target: _Target, body: bytes, arrived: float
     ) -> tuple[SandboxResponse, str]:
         """Limits, then the fault that it meets, then the call itself. A reset is answered with status 0."""
@@ -234,14 +234,14 @@ class Sandbox:
         if fault == "expired":
             self.token_issuer.revoke(request.headers.get(hdrs.AUTHORIZATION))
         try:
-            answer = self._call(request, target, body)
+            response = self._call(request, target, body)
         except RefusalError as refusal:
-            answer = refusal.answer
+            response = refusal.response
         if fault in _AFTER:
-            answer = _AFTER[fault]._replace(applied=answer.applied)
-        if fault == "truncated" and answer.status == HTTPStatus.NO_CONTENT:
-            answer = answer._replace(status=200)  # a 204 has no body that could end too early
-        return answer, fault
+            response = _AFTER[fault]._replace(applied=response.applied)
+        if fault == "truncated" and response.status == HTTPStatus.NO_CONTENT:
+            response = response._replace(status=200)  # a 204 has no body that could end too early
+        return response, fault
 
     def _rate_headers(self, method: str, arrived: float) -> dict[str, str]:
         """What is left of the limit that this request counts against; nothing where there is none."""
@@ -286,12 +286,14 @@ class Sandbox:
             raise RefusalError(messages.wrong_organization(target.ids[0]))
         return call.run(arguments)
 
-    def _note(self, request: web.Request, target: _Target, arrived: float, answer: SandboxResponse, fault: str) -> None:
+    def _record(
+        self, request: web.Request, target: _Target, arrived: float, response: SandboxResponse, fault: str
+    ) -> None:
         call = target.call
         account = target.ids[call.subject] if call is not None and call.subject is not None else ""
-        self.served[request.method, answer.status] += 1
-        path, applied = request.raw_path, answer.applied
-        self.log.append(LogEntry(request.method, path, answer.status, arrived, account, applied, fault, target.named))
+        self.served[request.method, response.status] += 1
+        path, applied = request.raw_path, response.applied
+        self.log.append(LogEntry(request.method, path, response.status, arrived, account, applied, fault, target.named))
 
     def _split_delay(self) -> tuple[float, float]:
         """The network's delay there and back. A request counts when it arrives, not when it was sent."""
@@ -312,19 +314,19 @@ def _find(method: str, path: str, query: str) -> _Target | None:
     return _Target(methods.get(method), ids, query, f"{path}?{query}" if query else path, ", ".join(methods))
 
 
-def _response(answer: SandboxResponse) -> web.Response:
-    headers = CIMultiDict(answer.headers)
-    if answer.body:
-        headers[hdrs.CONTENT_TYPE] = answer.content_type
-    return web.Response(status=answer.status, body=answer.body, headers=headers)
+def _web_response(response: SandboxResponse) -> web.Response:
+    headers = CIMultiDict(response.headers)
+    if response.body:
+        headers[hdrs.CONTENT_TYPE] = response.content_type
+    return web.Response(status=response.status, body=response.body, headers=headers)
 
 
-def _truncated(answer: SandboxResponse) -> web.StreamResponse:
-    """The first half of an answer under the whole one's Content-Length, then the end of the connection."""
-    response = _response(answer._replace(body=answer.body[: len(answer.body) // 2]))
-    response.headers[hdrs.CONTENT_LENGTH] = str(len(answer.body) + 1)
-    response.force_close()
-    return response
+def _truncated(response: SandboxResponse) -> web.StreamResponse:
+    """The first half of a body under the whole one's Content-Length, then the end of the connection."""
+    truncated = _web_response(response._replace(body=response.body[: len(response.body) // 2]))
+    truncated.headers[hdrs.CONTENT_LENGTH] = str(len(response.body) + 1)
+    truncated.force_close()
+    return truncated
 
 
 def _reset(request: web.Request) -> None:

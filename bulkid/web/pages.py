@@ -18,7 +18,7 @@ from bulkid.journal.names import is_run_id
 from bulkid.model import MAX_NOTE, RunStatus, Status
 from bulkid.report.summary import status_label
 from bulkid.runs.connection_check import verdict
-from bulkid.runs.descriptions import OUTCOME_WORDS, destination_of
+from bulkid.runs.descriptions import OUTCOME_WORDS, day_of, destination_of
 from bulkid.sheet import EXTENSIONS
 from bulkid.text import count_of, humanize_seconds
 from bulkid.web.auth.access import Principal, RefusedError, Role
@@ -76,7 +76,7 @@ def set_up_templates(app: web.Application) -> None:
         "number": lambda value: f"{value:,}",
         "seconds": humanize_seconds,
         "console_words": console_words,
-        "day": day,
+        "day": day_of,
     }
     environment.tests["run_id"] = is_run_id
     environment.globals |= {
@@ -93,11 +93,6 @@ def set_up_templates(app: web.Application) -> None:
         "Status": Status,
         "RunStatus": RunStatus,
     }
-
-
-def day(time: str) -> str:
-    """The day of a time in ISO 8601, as the server wrote it; a text in another form stays whole."""
-    return time.partition("T")[0]
 
 
 def when(seconds: float | None) -> str:

@@ -153,15 +153,15 @@ def after_puts(host: Hosted, count: int, act: Callable[[], object]) -> None:
 
 def after_requests(host: Hosted, method: str, count: int, act: Callable[[], object]) -> None:
     """Have the server do something once it has carried out so many requests, before it answers the last of them."""
-    note = host.sandbox._note
+    record = host.sandbox._record
 
-    def noted(*arguments: Any) -> None:
-        note(*arguments)
+    def record_and_act(*arguments: Any) -> None:
+        record(*arguments)
         sent = host.sent(method)
         if len(sent) == count and sent[-1] is host.sandbox.log[-1]:
             act()
 
-    host.sandbox._note = noted  # type: ignore[method-assign]  # the moment is the server's
+    host.sandbox._record = record_and_act  # type: ignore[method-assign]  # the moment is the server's
 
 
 @contextmanager
