@@ -6,6 +6,7 @@ Those that send are in :mod:`bulkid.cli.run_commands`. Errors are raised as ``Bu
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -259,12 +260,20 @@ def export(
     return result.exit_code
 
 
+class _Notes(library.Hooks):
+    """Prints what is worth knowing, such as what is waited for."""
+
+    def note(self, text: str) -> None:
+        """Print a note."""
+        render.print_notes(render.console(stderr=True), [text])
+
+
 def doctor(settings: Settings, *, json: bool) -> int:
     """Check the connection and print the findings."""
 
     async def work() -> list[library.Finding]:
         async with open_target(settings) as (target, options):
-            return await library.doctor(target, options, context_of(settings))
+            return await library.doctor(target, options, replace(context_of(settings), hooks=_Notes()))
 
     use_logs(settings)
     findings = [*_unknown_variables(), *run_event_loop(work), *library.examine_recipients(recipients_of(settings))]

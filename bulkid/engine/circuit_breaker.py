@@ -18,6 +18,7 @@ BASE_S: Final = 0.5
 CAP_S: Final = 60.0
 _OPENING: Final = frozenset({ReplyKind.THROTTLED, ReplyKind.UNAVAILABLE, ReplyKind.NO_CONNECTION})
 _SILENT: Final = frozenset({ReplyKind.NO_CONNECTION, ReplyKind.LOST})  # no answer came at all
+_UNAVAILABLE: Final = frozenset({502, 503, 504})  # there is a server at this address: it, or what is behind it, is away
 _MAX_FIRST_LOST: Final = 3  # requests lost before the first answer ever: the server does not speak HTTP
 _MARGIN_S: Final = 0.01  # Retry-After is in whole seconds and timers are coarse: never a moment too early ...
 _JITTER_S: Final = 0.24  # ... and not all clients that got the same Retry-After at the same moment
@@ -61,6 +62,7 @@ class CircuitBreaker:
         self._first_sent_at: float | None = None
         self._lost = 0  # requests that vanished, as long as the server has never answered
         self._given_up = False
+        self._taken = False  # the server has taken a request, ever
 
     async def wait_for_permission(self, method: str) -> bool:
         """Wait until the breaker is closed (False) or the caller may probe (True: it must then call `cancel_wait`).
@@ -133,6 +135,15 @@ class CircuitBreaker:
         """Seconds until the next probe may leave; None while the breaker is closed."""
         return None if self.closed else max(0.0, self._until - self._clock.monotonic())
 
+    def seconds_until_given_up(self) -> float | None:
+        """Seconds until the server has been away for too long; None while it is there, or only throttles."""
+        return None if self._away_since is None else max(0.0, self._deadline() - self._clock.monotonic())
+
+    @property
+    def last_error(self) -> str:
+        """The message of the last reply that the server is away with."""
+        return self._last_error
+
     @property
     def server_away(self) -> bool:
         """Whether the server has answered with nothing but 503, or not at all, since the breaker opened."""
@@ -177,15 +188,17 @@ class CircuitBreaker:
         return self._away_since + (self._outage_limit_s if self.answered else self._first_contact_limit_s)
 
     def _note_contact(self, reply: Reply, now: float) -> None:
-        if reply.kind not in _SILENT:
+        if reply.kind not in _SILENT or reply.status in _UNAVAILABLE:
             self.answered = True
         elif reply.kind is ReplyKind.LOST and not self.answered and self._first_sent_at is not None:
             self._lost += 1
             self._last_error, self._last_status = reply.reason, None
             if self._lost >= _MAX_FIRST_LOST and now - self._first_sent_at >= self._first_contact_limit_s:
                 raise self.give_up()
-        if reply.kind not in _OPENING and reply.kind not in _SILENT and self._away_since is not None:
-            self._away_since = now  # it was there a moment ago, whatever it said to the others
+        if reply.kind not in _OPENING and reply.kind not in _SILENT:
+            self._taken = True
+            if self._away_since is not None:
+                self._away_since = now  # it was there a moment ago, whatever it said to the others
 
     def _outage_error(self) -> ConnectionFailedError:
         if not self.answered:
@@ -197,7 +210,9 @@ class CircuitBreaker:
                 f"The server cannot be reached: {self._last_error}",
                 hint="Check the address, the proxy and the network, and that the server is up.",
             )
+        pending = "What was not sent is pending; resume once the server is back."
         return ConnectionFailedError(
-            f"The server has taken no requests for {self._outage_limit_s:.0f} seconds: {self._last_error}",
-            hint="What was not sent is pending; resume once the server is back.",
+            f"The server has taken no requests for {self._outage_limit_s:.0f} seconds: "
+            f"{self._last_error.removesuffix('.')}.",
+            hint=pending if self._taken else "Check the address, and that the server is up.",
         )

@@ -4,7 +4,7 @@ Slots are leased from the ledger only when a worker waits for one, and only as m
 workers that wait, the leader, exchanges with the ledger for all of them, so there is one exchange at a time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -72,13 +72,20 @@ class Quota:
     """The rules of all methods, over one ledger. A method without a rule is free.
 
     Several rules may hold for one method; of those with one window the strictest counts. Belongs to one event loop.
-    Its coroutines raise `StateError` when the ledger cannot be used.
+    Its coroutines raise `StateError` when the ledger cannot be used. ``on_wait`` is called with the seconds until the
+    next slot opens where none is left.
 
     Raises:
         ValueError: A rule that allows nothing, ever.
     """
 
-    def __init__(self, rules: Sequence[QuotaRule], ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self,
+        rules: Sequence[QuotaRule],
+        ledger: Ledger,
+        clock: Clock,
+        on_wait: Callable[[float], None] = lambda _: None,
+    ) -> None:
         strictest: dict[tuple[str, float], QuotaRule] = {}
         for rule in rules:
             if rule.count < 1 or not rule.seconds > 0:
@@ -92,6 +99,7 @@ class Quota:
         }
         self._ledger = ledger
         self._clock = clock
+        self._on_wait = on_wait
         self._update_pending = Wakeup(clock)
 
     def try_acquire(self, method: str) -> QuotaPermit | None:
@@ -178,6 +186,8 @@ class Quota:
             while not method_quota.free and method_quota.generation == generation:
                 await self._exchange(method_quota, method_quota.waiting)
                 if not method_quota.free and method_quota.generation == generation:
+                    if method_quota.next_free_at is not None:
+                        self._on_wait(method_quota.next_free_at - self._clock.monotonic())
                     await method_quota.leader.wait(method_quota.pause(self._clock.monotonic()))
         finally:
             method_quota.has_leader = False

@@ -111,6 +111,8 @@ class Sender:
         check: A request that the server takes with every good credential. The engine sends it where no other request
             shows whether a 401 is about one request or about all; None: then it is about all.
         forbidden_hint: What a user can do where the server forbids every change, for the error.
+        on_wait: Called with the seconds until the next request may leave, whenever quota, pacing or breaker begin such
+            a wait, or prolong it.
 
     Raises:
         ValueError: A bound that lets nothing through, ever.
@@ -134,6 +136,7 @@ class Sender:
         credentials: Credentials | None = None,
         check: Request | None = None,
         forbidden_hint: str = "",
+        on_wait: Callable[[float], None] = lambda _: None,
     ) -> None:
         if concurrency < 1:
             raise ValueError(f"a concurrency must be above zero: {concurrency}")
@@ -142,14 +145,15 @@ class Sender:
         self.grace_s = grace_s
         self.stats = stats if stats is not None else Stats()
         self.stats.started_at = clock.monotonic()
-        self.quota = Quota(rules, ledger, clock)
+        self.quota = Quota(rules, ledger, clock, on_wait)
         self.breaker = CircuitBreaker(
             clock,
             random,
             outage_limit_s=outage_limit_s,
             first_contact_limit_s=first_contact_limit_s,
-            on_open=self.quota.release_waiters,
+            on_open=self._breaker_opened,
         )
+        self._on_wait = on_wait
         self.pacing = ServerPacing(clock, on_exhausted=self.quota.release_waiters)
         self._send = send
         self._monotonic = clock.monotonic
@@ -170,6 +174,10 @@ class Sender:
         self._reply_received = Wakeup(clock)  # set on each reply while there are suspects
         self._last_accepted: dict[str, SendTask] = {}  # by method: the latest that the server took
         self._forbidden = ForbiddenWrites()
+
+    def _breaker_opened(self) -> None:
+        self.quota.release_waiters()
+        self._on_wait(self.breaker.seconds_until_free() or 0.0)
 
     def try_permit(self, method: str) -> SendPermit | None:
         """Let a request leave, if nothing at all prevents it. Cheap, and never suspends."""
@@ -204,6 +212,7 @@ class Sender:
                 elif not self.pacing.allows(method, self._in_flight):
                     rate_slot_taken = False
                     self._notify_waiters()  # it does not need its capacity yet
+                    self._on_wait(self.pacing.seconds_until_free(method) or 0.0)
                     await self.pacing.wait(method)
                 elif not self.quota.available(method):
                     rate_slot_taken = False

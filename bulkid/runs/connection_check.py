@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,7 @@ from bulkid.notify.deliver import unusable
 from bulkid.notify.recipients import Recipients
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread
-from bulkid.runs.execution.connection import Connection, base_of, connect, tokens_of
+from bulkid.runs.execution.connection import FIRST_CONTACT_LIMIT_S, Connection, base_of, connect, tokens_of
 from bulkid.runs.execution.planner import refused_groups
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.text import count_of, quote
@@ -61,6 +61,7 @@ async def doctor(target: Target, options: RunOptions | None = None, context: Con
     next questions pointless. Never raises for what it examines.
     """
     options, context = options or RunOptions(), context or Context()
+    options = replace(options, outage_limit_s=min(options.outage_limit_s, FIRST_CONTACT_LIMIT_S))
     async with AsyncExitStack() as stack:
         state, journal = await _state(stack, context)
         folders = [options.report_dir] if context.database_url else [context.state_dir, options.report_dir]

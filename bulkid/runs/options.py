@@ -218,7 +218,7 @@ class Hooks:
         """A run is resumed with ``rows`` left; None if not all rows have been read."""
 
     def waiting(self, text: str) -> None:
-        """The run waits for another one to finish; ``text`` names it. The next stage ends the wait."""
+        """The run waits for another one, or for the server; ``text`` says for what. The next stage ends the wait."""
         self.note(text)
 
     def stage(self, name: str) -> None:

@@ -65,6 +65,10 @@ class PreviewTask(runs.Hooks):
         """Set the stage of the preview."""
         self.phase = name
 
+    def waiting(self, text: str) -> None:
+        """Show what the preview waits for in place of its stage."""
+        self.phase = text.removesuffix(".")
+
     def renamed(self) -> "PreviewTask":
         """The same preview with another id, so that no request which names the id before can start it."""
         return replace(self, preview_id=secrets.token_hex(8))

@@ -115,7 +115,19 @@ async def test_a_server_that_answers_for_the_token_is_not_said_to_be_out_of_reac
     engine = make_engine(clock, Server(clock, answer=lambda _: no_token).send)
     with pytest.raises(ConnectionFailedError) as failed:
         await engine.call(get(1))
-    assert str(failed.value) == f"{error}. Check the address, and that the server is up."
+    assert str(failed.value) == (
+        f"The server has taken no requests for 600 seconds: {error}. Check the address, and that the server is up."
+    )
+
+
+async def test_a_server_that_answers_for_the_token_as_none_that_is_only_away_may_be_a_wrong_address() -> None:
+    clock = FakeClock()
+    no_token = Reply(ReplyKind.NO_CONNECTION, 500, error="Some page", for_token=True)
+    engine = make_engine(clock, Server(clock, answer=lambda _: no_token).send)
+    with pytest.raises(ConnectionFailedError) as failed:
+        await engine.call(get(1))
+    assert str(failed.value) == "Some page. Check the address, and that the server is up."
+    assert clock.elapsed < 30
 
 
 async def test_all_calls_end_when_the_server_is_never_reached() -> None:

@@ -332,6 +332,7 @@ class AccountSender:
         """
         if self.unconfirmed:
             hooks.stage("verify")
+            self.connection.shows_progress = False
         if self.too_many:
             async with until_stopped(self.stop, aborted=True):  # a stop was requested already
                 await self.verify()

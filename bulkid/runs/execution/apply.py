@@ -73,6 +73,7 @@ async def apply(
                 tasks.start_soon(background)
                 context.hooks.stage("send")
                 context.hooks.progress(progress)
+                connection.shows_progress = True
                 try:
                     await _send(plan, sender, record, context.hooks)
                 except (ConnectionFailedError, InterruptedRunError) as error:

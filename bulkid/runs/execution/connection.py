@@ -1,13 +1,13 @@
 """The connection of a run: token, client, quota ledger and engine; and waiting for the locks that it needs."""
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
 
-from bulkid.clock import Clock
+from bulkid.clock import Clock, local_time
 from bulkid.engine.engine import Engine
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.stats import Stats
@@ -33,10 +33,13 @@ from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from bulkid.resources import GROUP_SCOPE, current
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.options import Context, RunOptions, Target
-from bulkid.text import humanize_seconds, listing
+from bulkid.text import humanize_seconds, listing, short_duration
 
 FIRST_CONTACT_LIMIT_S = 5.0
 """Seconds until a run gives up on a server that has never responded: its address may be wrong."""
+
+LONG_WAIT_S = 5.0
+"""Seconds for which nothing can be sent, from which on the user is told."""
 
 _LOCK_POLL_S = 1.0
 
@@ -61,6 +64,8 @@ class Connection:
     claims: TokenClaims | None = None
     stats: Stats = field(default_factory=Stats)
     hold: LockHandle | None = None  # the organisation's lock, while the run holds it
+    shows_progress: bool = False  # which tells the user what is waited for
+    announced: tuple[str, float] = ("", 0.0)  # the wait that the user was told of last, and its end (monotonic)
     engine: Engine = field(init=False)
     ledger: JournalLedger = field(init=False)
 
@@ -122,6 +127,7 @@ class Connection:
                 check=list_accounts(self.organization_id, 0, 1),
                 forbidden_hint=f"Grant the external application the scope that is missing ({current().write_scope}; "
                 "PM.Group.Write for group requests).",
+                on_wait=lambda wait_s: self._announce(self.engine, wait_s),
             )
         )
 
@@ -134,6 +140,26 @@ class Connection:
                 error.request_left = False
                 raise
         return await self.client.send(request)
+
+    def _announce(self, engine: Engine, wait_s: float) -> None:
+        """Tell the user of a long wait, once for each; while requests are sent the progress shows it."""
+        clock, breaker, given_up_s = self.context.clock, engine.breaker, engine.breaker.seconds_until_given_up()
+        if self.shows_progress or (given_up_s is not None and not breaker.answered):  # it ends in a moment
+            return
+        if given_up_s is not None:
+            wait_s, away_s = given_up_s, self.options.outage_limit_s - given_up_s
+            what = f"The server is unavailable ({breaker.last_error.removesuffix('.')}). Trying again for"
+        else:
+            away_s, why = wait_s, "The quota is used" if breaker.closed else "The server limits the rate"
+            what = f"{why}: the next request leaves in"
+        until = clock.monotonic() + wait_s
+        if away_s < LONG_WAIT_S or (self.announced[0] == what and until < self.announced[1] + LONG_WAIT_S):
+            return
+        self.announced = what, until
+        now, end = clock.now(), ""
+        with suppress(ValueError, OverflowError, OSError):  # it is beyond the years that a date can have
+            end = f", {'at' if given_up_s is None else 'until'} {local_time(now + wait_s, now)}"
+        self.context.hooks.waiting(f"{what} {short_duration(wait_s)}{end}.")
 
     async def used(self, rule: QuotaRule) -> int:
         """Return how many requests of a rule's window all runs on this state directory have used."""
@@ -162,7 +188,9 @@ class Connection:
             policy=self._policy,
             rules=(),
             ledger=JournalLedger(self.journal, "", self.owner, self.context.clock),  # without rules, never asked
+            outage_limit_s=self.options.outage_limit_s,
             first_contact_limit_s=FIRST_CONTACT_LIMIT_S,
+            on_wait=lambda wait_s: self._announce(engine, wait_s),
         )
         reply = (await engine.call(_TOKEN_REQUEST)).reply
         if reply.kind is not ReplyKind.OK:
