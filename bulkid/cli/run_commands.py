@@ -154,7 +154,7 @@ def _rows_failed(result: library.RunResult) -> BulkidError | None:
         return None
     files = result.report.files if result.report is not None else ()
     retry = next((path for path in files if unnumbered(path.name) == "retry.csv"), None)
-    hint = f"The column error of {retry} says why." if retry else f"bulkid report {result.run.run_id} says why."
+    hint = f"The last column of {retry} says why." if retry else f"bulkid report {result.run.run_id} says why."
     return BulkidError(
         f"{result.run.source}: {count_of(bad, 'row')} of {summary['rows']:,} failed or invalid.", hint=hint
     )

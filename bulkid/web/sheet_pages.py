@@ -18,7 +18,7 @@ from aiohttp.web import HTTPSeeOther
 from bulkid.errors import BulkidError, SheetError, UsageError
 from bulkid.model import MAX_NOTE
 from bulkid.planning.creation import DELETION_NOT_ALLOWED
-from bulkid.report.summary import ERROR_HEADER
+from bulkid.report.summary import ERROR_HEADER, OTHER_ERROR_HEADER
 from bulkid.resources import current
 from bulkid.runs import STAGES, Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
@@ -108,18 +108,21 @@ async def upload(request: web.Request) -> web.StreamResponse:
     raise HTTPSeeOther(f"/sheets/{taken.upload_id}")
 
 
+_ERROR_COLUMNS: Final = frozenset(map(header_key, (ERROR_HEADER, OTHER_ERROR_HEADER)))
+
+
 async def _read_as_its_sheet(console: Console, taken: Upload) -> None:
     """Read corrected rows as their user had the sheet read of which they were downloaded as invalid.
 
     They have its headers and a column of errors. The authors of that mapping are authors of this plan too.
     """
     seen = (await console.upload_previews.get(taken)).parsed.sheet_preview
-    keys = [] if seen is None else [header_key(header) for header in seen.headers]
-    if not keys or keys[-1] != ERROR_HEADER:
+    keys = [] if seen is None else [key for header in seen.headers if (key := header_key(header))]
+    if not keys or keys[-1] not in _ERROR_COLUMNS:
         return
     for each in await in_thread(console.uploads.all):
         mapped = {*each.reading.column_map, *each.reading.ignore_columns}
-        if mapped and same_user(each.owner, taken.owner) and {*map(header_key, mapped), ERROR_HEADER} == set(keys):
+        if mapped and same_user(each.owner, taken.owner) and {*map(header_key, mapped), keys[-1]} == set(keys):
             fields, ignored = each.reading.column_map, each.reading.ignore_columns
             reading = ReadOptions(column_map=fields, ignore_columns=ignored)
             await in_thread(console.uploads.keep, replace(taken, reading=reading, by=with_authors(taken.by, *each.by)))

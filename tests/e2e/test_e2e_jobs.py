@@ -204,7 +204,7 @@ def test_rows_that_failed_are_said_to_a_quiet_job_too(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     retry = bulkid.run_folder() / "retry.csv"
     assert done.stderr == (
-        f"bulkid: {tmp_path / 'sheet.csv'}: 1 row of 2 failed or invalid.\n  The column error of {retry} says why.\n"
+        f"bulkid: {tmp_path / 'sheet.csv'}: 1 row of 2 failed or invalid.\n  The last column of {retry} says why.\n"
     )
 
 

@@ -291,3 +291,16 @@ async def test_corrected_rows_are_read_as_their_sheet_was_and_have_the_authors_o
         assert console.console.uploads.all()[0].by == ("olaf", "otto")
         other = await otto.upload("retry.csv", invalid)
         assert re.findall(r'<option value="(\w+)" selected', other.text) == ["groups"], "it is not a sheet of otto"
+
+
+async def test_corrected_rows_are_read_as_their_sheet_was_also_where_that_has_a_column_error(tmp_path: Path) -> None:
+    """The errors have another header then. And a column without a header is not read in either."""
+    async with three(tmp_path) as (_, olaf, _, _):
+        page = await olaf.upload("accounts.csv", b"Login,Error,,groups\nrobot-0001,One,,Finance\n,Two,x,Finance\n")
+        path = path_of(page, olaf)
+        await olaf.post(path, {"field-0": "name", "field-1": "display_name", "field-3": "", "continue": "1"})
+        invalid = (await olaf.get(f"{path}/retry.csv")).body
+        assert b"Login,Error,,groups,bulkid_error\r\n" in invalid
+        corrected = await olaf.upload("retry.csv", invalid.replace(b"\r\n,Two", b"\r\nrobot-0002,Two"))
+        chosen = re.findall(r'<option value="(\w+)" selected', corrected.text)
+        assert chosen == ["name", "display_name"], "groups is ignored"
