@@ -326,7 +326,7 @@ class Console:
             if await in_thread(runs.plan_hash, now, options) == approved:
                 if approves:  # in the audit log before anything is sent
                     await record_action("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
-                await in_thread(self.uploads.mark_used, upload)
+                await in_thread(self.uploads.mark_used, upload, self.clock.now())
                 return True
             error = _changed(changed_accounts(seen, now, first), resumes=bool(upload.rest_of))
             stale, upload_preview.preview = error.message, None

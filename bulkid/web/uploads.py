@@ -73,6 +73,7 @@ class Upload:
     undo_of: str = ""  # the run to undo: then there is no file, the journal of the run takes its place
     rest_of: str = ""  # the run whose pending rows are to be sent: then there is no file either
     used: bool = False  # a run was begun with it whose plan is in the journal: the file is not needed any more
+    used_at: float = 0.0  # when that run was begun, in seconds since the epoch
     changes: int = 0  # accounts that its preview changes, if that needs an approval; 0: there is nothing to approve
     deletions: int = 0  # the same of accounts that its preview deletes
     rejected_by: str = ""  # the user who rejected its plan, which cannot be started then; empty for others
@@ -125,6 +126,7 @@ class _Kept:
 
     owner: str
     at: float
+    since: float = 0.0  # from when on the time counts for which it is kept
     size: int = 0
     used: bool = False
     whole: bool = False  # it has a record: it is not being received any more
@@ -136,7 +138,8 @@ class _Kept:
         except OSError:  # an undo and a rest have no file
             size = 0
         used = upload.used and not upload.changes  # else it was previewed again, and waits for an approval
-        return cls(upload.owner, upload.at, size, used, whole=True)
+        since = max(upload.at, upload.used_at) if used else upload.at
+        return cls(upload.owner, upload.at, since, size, used, whole=True)
 
 
 class Uploads:
@@ -266,7 +269,8 @@ class Uploads:
         with self._lock:
             before = self._load(upload.upload_id)
             if before is not None:
-                upload = replace(upload, by=with_authors(before.by, *upload.by), used=before.used or upload.used)
+                used, used_at = before.used or upload.used, max(before.used_at, upload.used_at)
+                upload = replace(upload, by=with_authors(before.by, *upload.by), used=used, used_at=used_at)
                 if before.rejected_by:
                     by, at, comment = before.rejected_by, before.rejected_at, before.comment
                     upload = replace(upload, rejected_by=by, rejected_at=at, comment=comment)
@@ -286,10 +290,10 @@ class Uploads:
             self._kept[upload.upload_id] = _Kept.of(upload)
         return upload
 
-    def mark_used(self, upload: Upload) -> None:
+    def mark_used(self, upload: Upload, now: float) -> None:
         """Note that a run was begun with an upload and does not need its file any more; no plan waits any more."""
         with suppress(OSError, UsageError):  # it was removed meanwhile
-            self.update(upload.upload_id, used=True, changes=0, deletions=0)
+            self.update(upload.upload_id, used=True, used_at=now, changes=0, deletions=0)
 
     def mark_previewed(self, upload: Upload, changes: int, deletions: int) -> None:
         """Note what the preview of an upload changes and deletes, unless it is read in another way by now."""
@@ -350,7 +354,7 @@ class Uploads:
         with self._lock:
             for each in self._found():  # also those of another console on this state directory
                 self._kept.setdefault(each.upload_id, _Kept.of(each))
-            old = [key for key, kept in self._kept.items() if kept.whole and kept.at < now - self._kept_s(kept)]
+            old = [key for key, kept in self._kept.items() if kept.whole and kept.since < now - self._kept_s(kept)]
             for key in [key for key, kept in self._kept.items() if kept.whole and not (self._folder / key).is_dir()]:
                 self._forget(key)
             unknown = [folder for folder in self._folders() if folder.name not in self._kept]

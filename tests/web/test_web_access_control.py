@@ -311,6 +311,8 @@ def test_a_session_ends_after_its_time_and_when_it_is_left_alone() -> None:
     assert not lives(0.0, IDLE_S)
     assert lives(SESSION_S - 2.0, SESSION_S - 1.0)
     assert not lives(SESSION_S - 1.0, SESSION_S)
+    assert lives(60.0, 0.0)  # the clock was set back
+    assert not lives(IDLE_S, 0.0)
     assert (IDLE_S, SESSION_S) == (30 * 60, 12 * 3600)  # ASVS 4.0, 3.3.2, level 2
 
 

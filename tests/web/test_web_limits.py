@@ -79,7 +79,7 @@ def test_all_uploads_together_have_a_limit_too(tmp_path: Path) -> None:
 def test_uploads_that_a_run_was_begun_with_make_room(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, UploadLimits(user_count=2))
     first, second = put(uploads, "ada", 10, at=1.0), put(uploads, "ada", 10, at=2.0)
-    uploads.mark_used(second)
+    uploads.mark_used(second, 2.0)
     third = put(uploads, "ada", 10, at=3.0)
     assert {folder.name for folder in tmp_path.iterdir()} == {first.upload_id, third.upload_id}
 
@@ -152,14 +152,26 @@ def test_a_sheet_that_waits_for_an_approval_again_is_kept_as_one_that_no_run_was
     limits = UploadLimits(user_count=1)
     uploads = Uploads(tmp_path, limits)
     made = put(uploads, "ada", 10)
-    uploads.mark_used(made)
+    uploads.mark_used(made, made.at)
     uploads.mark_previewed(uploads.get(made.upload_id), 3, 0)
     for each in (uploads, Uploads(tmp_path, limits)):  # the same after a restart
         with pytest.raises(StorageFullError):
             put(each, "ada", 10)
         assert each.drop_old(made.at + limits.used_kept_s + 1.0) == 0
-    uploads.mark_used(made)
-    assert uploads.drop_old(made.at + limits.used_kept_s + 1.0) == 1
+    uploads.mark_used(made, made.at + DAY_S)
+    for each in (uploads, Uploads(tmp_path, limits)):
+        assert each.drop_old(made.at + DAY_S + limits.used_kept_s - 1.0) == 0
+    assert uploads.drop_old(made.at + DAY_S + limits.used_kept_s + 1.0) == 1
+
+
+def test_a_sheet_is_kept_from_the_run_on_that_was_begun_with_it(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path)
+    made = put(uploads, "ada", 10)
+    begun = made.at + KEPT_S - 60.0
+    uploads.mark_used(made, begun)
+    uploads.keep(made)  # by a request that read the record before
+    assert uploads.drop_old(begun + 3600.0) == 0
+    assert uploads.drop_old(begun + uploads.limits.used_kept_s + 1.0) == 1
 
 
 def test_a_plan_of_a_run_without_known_authors_has_none(tmp_path: Path) -> None:
@@ -174,6 +186,7 @@ def test_a_record_of_an_older_or_a_newer_version_is_read(tmp_path: Path) -> None
         "owner",
         "rest_of",
         "used",
+        "used_at",
         "changes",
         "rejected_by",
         "rejected_at",
@@ -213,7 +226,7 @@ def test_no_sequence_of_uploads_takes_more_than_the_limits(steps: list[tuple[str
                 with suppress(StorageFullError):
                     made.append(put(uploads, owner, number, now))
             elif step == "use" and made:
-                uploads.mark_used(made[number % len(made)])
+                uploads.mark_used(made[number % len(made)], now)
             elif step == "wait":
                 now += number * DAY_S
                 uploads.drop_old(now)
@@ -227,7 +240,7 @@ def test_no_sequence_of_uploads_takes_more_than_the_limits(steps: list[tuple[str
                 assert len(own) <= limits.user_count
                 assert sum(each.path.stat().st_size for each in own) <= limits.user_bytes
             if step == "wait":
-                assert all(each.at >= now - limits.kept_s for each in kept)
+                assert all(each.at >= now - limits.kept_s - limits.used_kept_s for each in kept)
 
 
 @dataclass
@@ -258,7 +271,7 @@ async def test_a_console_that_runs_for_weeks_removes_what_is_old(console: World)
     old = put(subject.uploads, "ada", 10, clock.now())
     used = put(subject.uploads, "ada", 10, clock.now() + 5 * DAY_S)
     young = put(subject.uploads, "ada", 10, clock.now() + 5 * DAY_S)
-    subject.uploads.mark_used(used)
+    subject.uploads.mark_used(used, clock.now() + 6 * DAY_S)
     subject.store.add_audit_entry(AuditRecord(clock.now() - 390 * DAY_S, "ada", "", "old", "", ""))
     subject.store.add_audit_entry(AuditRecord(clock.now(), "ada", "", "young", "", ""))
     async with anyio.create_task_group() as tasks:
@@ -631,7 +644,7 @@ def test_sheets_and_their_records_are_their_owner_s_alone_however_lax_the_umask_
     try:
         uploads = Uploads(folder)
         made = uploads.derive("retry", "run", 0.0, "ada", ("ada",), content=b"name\nr\n")
-        uploads.mark_used(made)
+        uploads.mark_used(made, 1.0)
     finally:
         os.umask(before)
     rights = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.rglob("*"))}

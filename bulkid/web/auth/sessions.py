@@ -149,5 +149,8 @@ class Sessions:
 
 
 def is_session_valid(record: SessionRecord, now: float, idle_s: float) -> bool:
-    """Whether a session has reached neither of its timeouts."""
-    return now - record.created_at < SESSION_S and now - record.seen_at < idle_s
+    """Whether a session has reached neither of its timeouts.
+
+    The clock may be set back. A session whose last request then lies in the future by more than its timeout ends too.
+    """
+    return now - record.created_at < SESSION_S and abs(now - record.seen_at) < idle_s
