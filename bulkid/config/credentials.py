@@ -96,73 +96,102 @@ class UserFile:
         return bool(urls) and not any(_same(address, url) for address in urls)
 
 
-def refuse_mixed(
-    places: Sequence[Place], found: Mapping[str, Any], sources: Mapping[str, str], *, working: str, user_file: UserFile
-) -> None:
-    """Refuse a connection whose credentials and address come from different files.
+@dataclass(frozen=True, slots=True)
+class ConnectionOrigins:
+    """Where the settings of a connection come from: what is refused because of it, :meth:`refuse_mixed` says."""
 
-    ``places`` are in the order of precedence. ``working`` is the ``bulkid.toml`` of the working directory, empty
-    where that is the user's own.
+    places: Sequence[Place]  # in the order of precedence
+    found: Mapping[str, Any]  # the settings that count, by name
+    sources: Mapping[str, str]  # where each comes from, as messages call it
+    working: str  # the ``bulkid.toml`` of the working directory; empty where that is the user's own
+    user_file: UserFile
 
-    Raises:
-        UsageError: The credentials would be sent to an address that they were not given for.
-    """
-    given = [name for name in CREDENTIALS if name in found and f"{name}_file" not in found]
-    if token := [name for name in given if name.startswith("access_token")]:
-        given = token  # it is sent in place of all others
-    if not given:
-        return
-    address = _file_of("url", places)
-    if "url" not in found:
-        _refuse_journal(given, places, sources, working)
-    if "url" in found and address:
-        for name in given:
-            file = _file_of(name, places)
-            if file and file != address and not _also_gives(places, file, found["url"]):
-                raise _mixed(name, "url", sources)
-        if address == working and _overrides(places, working, found["url"]):
-            raise _mixed(given[0], "url", sources)
-    if "ca_bundle" in found and _file_of("ca_bundle", places) == working != address:
-        raise _mixed(given[0], "ca_bundle", sources)
-    for name in given:
-        if name.endswith("_file"):
-            _refuse_borrowed(name, found, places, sources, working=working, user_file=user_file)
+    def refuse_mixed(self) -> None:
+        """Refuse a connection whose credentials and address come from different files.
 
+        Raises:
+            UsageError: The credentials would be sent to an address that they were not given for.
+        """
+        credentials = self._credentials()
+        if not credentials:
+            return
+        if "url" in self.found:
+            self._refuse_address(credentials)
+        else:
+            self._refuse_journal(credentials)
+        if "ca_bundle" in self.found and self._file_of("ca_bundle") == self.working != self._file_of("url"):
+            raise self._mixed(credentials[0], "ca_bundle")
+        for name in credentials:
+            if name.endswith("_file"):
+                self._refuse_borrowed(name)
 
-def _refuse_journal(given: Sequence[str], places: Sequence[Place], sources: Mapping[str, str], working: str) -> None:
-    """Refuse to take the address from the runs of a state that the working directory's file names: to resume them."""
-    for state in ("state_dir", "database_url_file"):
-        if working and _file_of(state, places) == working:
-            for name in given:
-                if _file_of(name, places) not in {"", working}:
-                    raise _mixed(name, state, sources)
+    def _credentials(self) -> list[str]:
+        """The credentials to send; a secret that was read from a file counts as that file."""
+        given = [name for name in CREDENTIALS if name in self.found and f"{name}_file" not in self.found]
+        token = [name for name in given if name.startswith("access_token")]
+        return token or given  # a token is sent in place of all others
 
+    def _refuse_address(self, credentials: Sequence[str]) -> None:
+        """Refuse an address from another file than the credentials, or that overrides the user's own."""
+        address, url = self._file_of("url"), self.found["url"]
+        if not address:
+            return
+        for name in credentials:
+            file = self._file_of(name)
+            if file and file != address and not self._also_gives(file, url):
+                raise self._mixed(name, "url")
+        if address == self.working and self._overrides(url):
+            raise self._mixed(credentials[0], "url")
 
-def _refuse_borrowed(
-    name: str,
-    found: Mapping[str, Any],
-    places: Sequence[Place],
-    sources: Mapping[str, str],
-    *,
-    working: str,
-    user_file: UserFile,
-) -> None:
-    """Refuse the file of a secret that is the user's own, where another file than the user's names it."""
-    file = _file_of(name, places)
-    if file == working and _lies_in(found[name], user_file.folder):
-        problem = f"the file that it names lies in {user_file.folder}, whose secrets are for the settings there"
-    elif (
-        file not in {"", str(user_file.path)}
-        and _file_of("url", places)
-        and user_file.gives_elsewhere(found[name], found.get("url"))
-    ):
-        problem = f"{user_file.path} gives the file that it names to another server"
-    else:
-        return
-    raise UsageError(
-        f"{sources[name]}: {problem}.",
-        hint=f"Name the file in {user_file.path}, with the url, or in an environment variable.",
-    )
+    def _refuse_journal(self, credentials: Sequence[str]) -> None:
+        """Refuse to resume runs on their server where the file of the working directory names the journal."""
+        for state in ("state_dir", "database_url_file"):
+            if self.working and self._file_of(state) == self.working:
+                for name in credentials:
+                    if self._file_of(name) not in {"", self.working}:
+                        raise self._mixed(name, state)
+
+    def _refuse_borrowed(self, name: str) -> None:
+        """Refuse the file of a secret that is the user's own, where another file than the user's names it."""
+        file, secret, user_file = self._file_of(name), self.found[name], self.user_file
+        if file == self.working and _lies_in(secret, user_file.folder):
+            problem = f"the file that it names lies in {user_file.folder}, whose secrets are for the settings there"
+        elif (
+            file not in {"", str(user_file.path)}
+            and self._file_of("url")
+            and user_file.gives_elsewhere(secret, self.found.get("url"))
+        ):
+            problem = f"{user_file.path} gives the file that it names to another server"
+        else:
+            return
+        raise UsageError(
+            f"{self.sources[name]}: {problem}.",
+            hint=f"Name the file in {user_file.path}, with the url, or in an environment variable.",
+        )
+
+    def _file_of(self, name: str) -> str:
+        """The file that a setting comes from; empty for none."""
+        return next((file for file, values in self.places if name in values), "")
+
+    def _also_gives(self, file: str, url: object) -> bool:
+        """Whether a file gives the same address itself."""
+        return any(where == file and "url" in values and _same(values["url"], url) for where, values in self.places)
+
+    def _overrides(self, url: object) -> bool:
+        """Whether the address of the working directory's file overrides another one that the user's files give."""
+        return any(
+            where != self.working and "url" in values and not _same(values["url"], url) for where, values in self.places
+        )
+
+    def _mixed(self, credential: str, other: str) -> UsageError:
+        what = {"url": "address", "ca_bundle": "certificate authorities"}.get(other, "runs that name a server")
+        return UsageError(
+            f"The credentials come from one place ({self.sources[credential]}) and the {what} from another "
+            f"({self.sources[other]}): nothing was sent.",
+            hint="Credentials are sent only to a server that the same file names, so that no other file can have them "
+            f"sent elsewhere. Put {other} and credentials into one file, or name the server yourself "
+            f"({'BULKID_CA_BUNDLE' if other == 'ca_bundle' else '--url or BULKID_URL'}).",
+        )
 
 
 def _is_one_file(first: Path, second: Path) -> bool:
@@ -170,21 +199,6 @@ def _is_one_file(first: Path, second: Path) -> bool:
         return first.samefile(second)
     except (OSError, ValueError):
         return False
-
-
-def _file_of(name: str, places: Sequence[Place]) -> str:
-    """The file that a setting comes from; empty for none."""
-    return next((file for file, values in places if name in values), "")
-
-
-def _also_gives(places: Sequence[Place], file: str, url: object) -> bool:
-    """Whether a file gives the same address itself."""
-    return any(where == file and "url" in values and _same(values["url"], url) for where, values in places)
-
-
-def _overrides(places: Sequence[Place], working: str, url: object) -> bool:
-    """Whether the address of the working directory's file overrides another one that the user's files give."""
-    return any(where != working and "url" in values and not _same(values["url"], url) for where, values in places)
 
 
 def _same(configured_url: object, url: object) -> bool:
@@ -196,14 +210,3 @@ def _lies_in(path: Path, folder: Path) -> bool:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError):  # a loop of links
         return True
-
-
-def _mixed(credential: str, other: str, sources: Mapping[str, str]) -> UsageError:
-    what = {"url": "address", "ca_bundle": "certificate authorities"}.get(other, "runs that name a server")
-    return UsageError(
-        f"The credentials come from one place ({sources[credential]}) and the {what} from another ({sources[other]}): "
-        "nothing was sent.",
-        hint="Credentials are sent only to a server that the same file names, so that no other file can have them sent "
-        f"elsewhere. Put {other} and credentials into one file, or name the server yourself "
-        f"({'BULKID_CA_BUNDLE' if other == 'ca_bundle' else '--url or BULKID_URL'}).",
-    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bulkid.config import parse
-from bulkid.config.credentials import CREDENTIALS, UserFile, read_secret, refuse_mixed
+from bulkid.config.credentials import CREDENTIALS, ConnectionOrigins, UserFile, read_secret
 from bulkid.config.parse import InvalidValueError, Secret
 from bulkid.config.settings import CONNECTION, SETTINGS, Setting, Settings, setting
 from bulkid.errors import UsageError
@@ -72,28 +72,24 @@ def load_settings(
     upper = [given, _environment_layer(environ, cwd)]
     if job is not None:
         upper.append(_job_layer(job, job_secrets or {}, job_name, job_dir or cwd))
-    layers = [*upper, *_file_layers(_profile(upper, cwd), cwd, config_dir)]
+    user_dir = (config_dir or default_config_dir()).absolute()
+    layers = [*upper, *_file_layers(_profile(upper, cwd), cwd, user_dir)]
+    if offline:
+        left_alone = {entry.name for entry in SETTINGS if _is_connection_setting(entry.name)}
+    else:
+        left_alone = set(_unused_logins(layers))
     found: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    unused = () if offline else _unused_logins(layers)
-    for entry in SETTINGS:
-        if entry.name in (*_SECRET_PAIRS, *unused) or (offline and _is_connection_setting(entry.name)):
-            continue
-        layer = next((each for each in layers if entry.name in each.values), None)
-        if layer is not None:
-            found[entry.name] = _parsed(entry, layer, cwd)
-            sources[entry.name] = layer.labels[entry.name]
-    wanted = [name for name in _SECRET_FILES if name not in unused and not (offline and _is_connection_setting(name))]
-    _resolve_secrets(wanted, layers, cwd, found, sources)
+    _resolve_plain(left_alone, layers, cwd, found, sources)
+    _resolve_secrets(left_alone, layers, cwd, found, sources)
     if not (offline or found.get("sandbox")):
-        user_dir = (config_dir or default_config_dir()).absolute()
-        refuse_mixed(
-            [(layer.file, layer.values) for layer in layers],
-            found,
-            sources,
+        ConnectionOrigins(
+            places=[(layer.file, layer.values) for layer in layers],
+            found=found,
+            sources=sources,
             working=str(cwd / FILE_NAME) if user_dir != cwd else "",
             user_file=_user_file(user_dir / FILE_NAME),
-        )
+        ).refuse_mixed()
     # a relative default starts at the working directory that was given, which need not be the process's
     found.setdefault("report_dir", cwd / setting("report_dir").default)
     return SETTINGS.kind(**found, sources=sources)
@@ -235,11 +231,15 @@ def _environment_layer(environ: Mapping[str, str], base: Path, *, ignore_case: b
     return _Layer(values, {name: f"environment variable {setting(name).env}" for name in values}, base)
 
 
-def _file_layers(chosen: tuple[str, str] | None, cwd: Path, config_dir: Path | None) -> list[_Layer]:
-    """The profile's tables, then the default tables; in each, the working directory before the user's."""
-    if config_dir is None:
-        config_dir = default_config_dir()
-    paths = dict.fromkeys((cwd / FILE_NAME, config_dir.absolute() / FILE_NAME))
+def _file_layers(chosen: tuple[str, str] | None, cwd: Path, user_dir: Path) -> list[_Layer]:
+    """The profile's tables, then the default tables; in each, the working directory before the user's.
+
+    ``chosen`` is what :func:`_profile` gives.
+
+    Raises:
+        UsageError: A file cannot be used, or none has the profile.
+    """
+    paths = dict.fromkeys((cwd / FILE_NAME, user_dir / FILE_NAME))
     files = [_read_file(path) for path in paths]
     layers = []
     if chosen is not None:
@@ -348,12 +348,26 @@ def _invalid_value(entry: Setting, layer: _Layer, problem: str, shown: str) -> U
     return UsageError(f"{layer.labels[entry.name]}: {shown or 'it'} {problem}.", hint=f"Give {entry.allowed}.")
 
 
-def _resolve_secrets(
-    names: Iterable[str], layers: Sequence[_Layer], cwd: Path, found: dict[str, Any], sources: dict[str, str]
+def _resolve_plain(
+    left_alone: Container[str], layers: Sequence[_Layer], cwd: Path, found: dict[str, Any], sources: dict[str, str]
 ) -> None:
-    """Each secret, from the first place that gives it or its file; one place may not give both."""
-    for name in names:
-        file_name = _SECRET_FILES[name]
+    """Take each setting that is neither a secret nor a secret's file from the first layer that gives it."""
+    for entry in SETTINGS:
+        if entry.name in left_alone or entry.name in _SECRET_PAIRS:
+            continue
+        layer = next((each for each in layers if entry.name in each.values), None)
+        if layer is not None:
+            found[entry.name] = _parsed(entry, layer, cwd)
+            sources[entry.name] = layer.labels[entry.name]
+
+
+def _resolve_secrets(
+    left_alone: Container[str], layers: Sequence[_Layer], cwd: Path, found: dict[str, Any], sources: dict[str, str]
+) -> None:
+    """Take each secret from the first layer that gives it or its file; one layer may not give both."""
+    for name, file_name in _SECRET_FILES.items():
+        if name in left_alone:
+            continue
         layer = next((each for each in layers if name in each.values or file_name in each.values), None)
         if layer is None:
             continue
