@@ -119,7 +119,7 @@ class ConnectionOrigins:
             self._refuse_address(credentials)
         else:
             self._refuse_journal(credentials)
-        if "ca_bundle" in self.found and self._file_of("ca_bundle") == self.working != self._file_of("url"):
+        if self._is_from_working("ca_bundle") and not self._is_from_working("url"):
             raise self._mixed(credentials[0], "ca_bundle")
         for name in credentials:
             if name.endswith("_file"):
@@ -140,13 +140,13 @@ class ConnectionOrigins:
             file = self._file_of(name)
             if file and file != address and not self._also_gives(file, url):
                 raise self._mixed(name, "url")
-        if address == self.working and self._overrides(url):
+        if self._is_from_working("url") and self._overrides(url):
             raise self._mixed(credentials[0], "url")
 
     def _refuse_journal(self, credentials: Sequence[str]) -> None:
         """Refuse to resume runs on their server where the file of the working directory names the journal."""
         for state in ("state_dir", "database_url_file"):
-            if self.working and self._file_of(state) == self.working:
+            if self._is_from_working(state):
                 for name in credentials:
                     if self._file_of(name) not in {"", self.working}:
                         raise self._mixed(name, state)
@@ -154,7 +154,7 @@ class ConnectionOrigins:
     def _refuse_borrowed(self, name: str) -> None:
         """Refuse the file of a secret that is the user's own, where another file than the user's names it."""
         file, secret, user_file = self._file_of(name), self.found[name], self.user_file
-        if file == self.working and _lies_in(secret, user_file.folder):
+        if self._is_from_working(name) and _lies_in(secret, user_file.folder):
             problem = f"the file that it names lies in {user_file.folder}, whose secrets are for the settings there"
         elif (
             file not in {"", str(user_file.path)}
@@ -172,6 +172,10 @@ class ConnectionOrigins:
     def _file_of(self, name: str) -> str:
         """The file that a setting comes from; empty for none."""
         return next((file for file, values in self.places if name in values), "")
+
+    def _is_from_working(self, name: str) -> bool:
+        """Whether a setting comes from the working directory's file, and that is not the user's own."""
+        return bool(self.working) and self._file_of(name) == self.working
 
     def _also_gives(self, file: str, url: object) -> bool:
         """Whether a file gives the same address itself."""

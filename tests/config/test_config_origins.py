@@ -215,6 +215,18 @@ def test_where_the_working_directory_is_the_user_s_own_all_is_one_file(world: Wo
     assert load_settings({}, environ={}, cwd=own, config_dir=own).client_secret == Secret("user")
 
 
+def test_in_the_user_s_own_directory_the_environment_goes_with_its_file(world: World) -> None:
+    world.load({"url": ["user"], **USER})
+    own = world.paths["user"].parent
+    files = {name: own / name for name in ("authorities.pem", "other-secret")}
+    for path in files.values():
+        path.write_text("from the environment")
+    environ = {"BULKID_CA_BUNDLE": str(files["authorities.pem"])}
+    assert load_settings({}, environ=environ, cwd=own, config_dir=own).ca_bundle == files["authorities.pem"]
+    environ = {"BULKID_CLIENT_SECRET_FILE": str(files["other-secret"])}
+    assert load_settings({}, environ=environ, cwd=own, config_dir=own).client_secret == Secret("from the environment")
+
+
 def test_one_address_in_both_files_is_no_other_address(world: World) -> None:
     world.load({**USER})
     for path in world.paths.values():
