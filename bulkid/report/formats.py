@@ -14,6 +14,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from bulkid.model import ReportRow, RunRecord
+from bulkid.secret_file import path_exists
 
 if TYPE_CHECKING:
     from bulkid.planning.export_rows import ExportedAccount
@@ -100,6 +101,12 @@ def wanted(names: Collection[str]) -> list[ReportFormat]:
     """The formats to write when some are named: those that are always written come first, the slow ones last."""
     entries = [entry for name, entry in FORMATS.items() if entry.always or name in names]
     return sorted(entries, key=lambda entry: (not entry.always, entry.needs_end))
+
+
+def written_before(folder: Path) -> frozenset[str]:
+    """The names of the formats that are not always written, and whose file an earlier report has left in a folder."""
+    optional = [entry for entry in FORMATS.values() if not entry.always]
+    return frozenset(entry.name for entry in optional if path_exists(folder / entry.file_name))
 
 
 def exporters() -> dict[str, "Callable[[AtomicFile, Sequence[str]], RowFile[ExportedAccount]]"]:

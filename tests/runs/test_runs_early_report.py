@@ -205,3 +205,21 @@ async def test_a_report_with_a_workbook_is_not_begun_early(tmp_path: Path) -> No
         assert (text.write_some(), text.ended) == (COUNT, False)
         text.discard()
     assert not list(folder.iterdir())
+
+
+async def test_a_report_that_is_asked_for_while_the_run_goes_on_has_its_end_in_each_format(
+    tmp_path: Path, written: anyio.Event
+) -> None:
+    def ask() -> None:
+        asked = runs.report("", state_dir=tmp_path / "state", formats=("jsonl",))
+        assert asked.report is not None
+        assert '"pending"' in (asked.report.folder / "report.jsonl").read_text(encoding="utf-8")
+
+    async with Holding(written, ask).served() as server:
+        result = await runs.run(renames(tmp_path), server.target, options(tmp_path), context(tmp_path))
+    assert result.exit_code == 0
+    assert result.report is not None
+    lines = (result.report.folder / "report.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == COUNT
+    assert all('"updated"' in line for line in lines)
+    assert unfinished(tmp_path) == []

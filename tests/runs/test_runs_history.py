@@ -75,3 +75,16 @@ def test_a_report_that_is_written_while_its_run_ends_has_the_end(
     assert (result.status, result.summary["updated"], result.summary["pending"]) == (RunStatus.COMPLETED, 3, 0)
     assert result.report is not None
     assert not (result.report.folder / "retry.csv").exists()
+
+
+def test_a_report_that_is_written_again_leaves_no_format_with_an_older_state(journal: Journal, tmp_path: Path) -> None:
+    begin(journal, 3)
+    first = report(RUN, state_dir=tmp_path, report_dir=tmp_path / "reports", formats=("jsonl", "xlsx"))
+    assert first.report is not None
+    lines = first.report.folder / "report.jsonl"
+    workbook = (first.report.folder / "report.xlsx").read_bytes()
+    assert lines.read_text(encoding="utf-8").count('"pending"') == 3
+    journal.settle(RUN, [(number, UPDATED) for number in range(3)])
+    report(RUN, state_dir=tmp_path, report_dir=tmp_path / "reports")
+    assert lines.read_text(encoding="utf-8").count('"updated"') == 3
+    assert (first.report.folder / "report.xlsx").read_bytes() != workbook

@@ -23,7 +23,7 @@ from bulkid.journal.store import RESUMABLE, Journal
 from bulkid.logs import log
 from bulkid.model import Phase, RowError, RunRecord, RunStatus, Status
 from bulkid.report.atomic import ReportError
-from bulkid.report.formats import ReportContent, wanted
+from bulkid.report.formats import ReportContent, wanted, written_before
 from bulkid.report.summary import build_summary, how_to_resume
 from bulkid.report.writer import OpenReport, ReportFiles, write_report
 from bulkid.runs.options import RunResult
@@ -185,6 +185,8 @@ def write(
 ) -> ReportFiles:
     """Write the files of a run's report into ``folder``; ``early`` has the rows that are written already.
 
+    Formats that an earlier report of the run has left there are written again, so that none shows an older state.
+
     Raises:
         ReportError: The files cannot be written; the outcomes are safe in the journal.
     """
@@ -198,6 +200,11 @@ def write(
         fields=_fields(record),
     )
     begun = early.take() if early is not None else None
+    if more := written_before(folder).difference(formats):
+        formats = (*formats, *more)
+        if begun is not None:  # it lacks them
+            begun.discard()
+            begun = None
     if begun is not None:
         with suppress(ReportError):  # the folder may have been moved: then write everything again
             return write_report(lambda: journal.report_rows(record.run_id, begun.last_row), content, formats, begun)
