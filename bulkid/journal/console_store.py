@@ -1,7 +1,7 @@
 """The web console's users, API tokens and audit log. Synchronous, for worker threads."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -197,6 +197,20 @@ class ConsoleStore:
         with self.database.read() as connection:
             total = connection.execute(select(func.count()).select_from(audit)).scalar_one()
             return [_record(AuditRecord, found) for found in connection.execute(query)], total
+
+    def audit_entries_of(
+        self, user: str, since: float, limit: int, *, by: Collection[str], about: Collection[str]
+    ) -> list[AuditRecord]:
+        """The newest entries of a user since a time, at most ``limit``.
+
+        These are the actions ``by`` the user, and those ``about`` the user, whoever has done them.
+        """
+        mine = or_(
+            and_(audit.c.actor == user, audit.c.action.in_(by)),
+            and_(audit.c.subject == user, audit.c.action.in_(about)),
+        )
+        query = select(audit).where(audit.c.at >= since, mine).order_by(audit.c.entry.desc()).limit(limit)
+        return [_record(AuditRecord, found) for found in self.database.fetch(query)]
 
     @repeated
     def prune_audit(self, before: float, most: int) -> int:

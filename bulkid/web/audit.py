@@ -1,5 +1,7 @@
 """The audit log: records the actions of users and programs, and what was refused to them."""
 
+from collections.abc import Collection
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -14,7 +16,26 @@ from bulkid.web.auth.access import Handler
 from bulkid.web.auth.users import ExpiredTokenError
 from bulkid.web.console import console_of
 from bulkid.web.middleware import SAFE_METHODS, client_address, principal_of, route_of
-from bulkid.web.pages import PRINCIPAL
+from bulkid.web.pages import PRINCIPAL, SESSION
+
+MAX_EVENTS: Final = 10  # security events that the account page shows
+
+_BY_USER: Final = (
+    "signed in",
+    "sign-in refused",
+    "sign-in link made",
+    "signed out everywhere",
+    "sign-out everywhere refused",
+    "session ended",
+    "end of a session refused",
+    "token issued",
+    "token refused",
+    "token revoked",
+)
+"""Actions of a user that are security events of that user."""
+
+_ABOUT_USER: Final = ("password changed", "password change refused", "role changed", "user added")
+"""Actions that are security events of the user who is their subject; an admin may have done them in a terminal."""
 
 _MAX_TEXT: Final = 500  # characters of a name or message that the table keeps
 _REFUSED: Final = 400  # the least status of an answer that refuses
@@ -37,8 +58,33 @@ async def record_action(
     console, known = console_of(request), request.get(PRINCIPAL)
     name = principal or (known.name if known is not None else "")
     texts = (name, client_address(request), action, subject, detail)
-    record = AuditRecord(console.clock.now(), *(printable_line(text[:_MAX_TEXT])[:_MAX_TEXT] for text in texts))
+    record = AuditRecord(console.clock.now(), *map(_as_recorded, texts))
     await in_thread(console.store.add_audit_entry, record)
+
+
+def _as_recorded(text: str) -> str:
+    return printable_line(text[:_MAX_TEXT])[:_MAX_TEXT]
+
+
+async def security_events(request: web.Request) -> list[AuditRecord]:
+    """The latest entries that tell a user who has used the account, and how (OWASP ASVS 4.0 2.2.3), newest first."""
+    return await _entries_of_user(request, MAX_EVENTS, _BY_USER, _ABOUT_USER)
+
+
+async def last_password_change(request: web.Request) -> AuditRecord | None:
+    """The entry of the last change of the user's password; None where none is kept."""
+    found = await _entries_of_user(request, 1, (), ("password changed",))
+    return found[0] if found else None
+
+
+async def _entries_of_user(
+    request: web.Request, limit: int, by: Collection[str], about: Collection[str]
+) -> list[AuditRecord]:
+    """The newest entries of the user of a session; those older than the user are of an earlier user of that name."""
+    user = request[SESSION].record.user
+    since, name = (0.0 if user is None else user.created_at), _as_recorded(principal_of(request).user)
+    find = partial(console_of(request).store.audit_entries_of, by=by, about=about)
+    return await in_thread(find, name, since, limit)
 
 
 @web.middleware
@@ -78,10 +124,15 @@ async def _record_outcome(request: web.Request, refused: str) -> None:
     await _record_limited(request, left_out, f"{action} refused", subject, refused)
 
 
-async def record_refusal(request: web.Request, action: str, subject: str = "", detail: str = "") -> None:
-    """Record a refused request of a client that has not signed in; of many, only some are recorded."""
+async def record_refusal(
+    request: web.Request, action: str, subject: str = "", detail: str = "", *, principal: str = ""
+) -> None:
+    """Record a refused request of a client that has not signed in; of many, only some are recorded.
+
+    ``principal`` names the user whom the client says to be; without it, the subject does.
+    """
     left_out = console_of(request).refusals.admit(client_address(request))
-    await _record_limited(request, left_out, action, subject, detail, principal=subject)
+    await _record_limited(request, left_out, action, subject, detail, principal=principal or subject)
 
 
 async def _record_limited(

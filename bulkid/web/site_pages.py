@@ -17,7 +17,7 @@ from bulkid.journal.names import LONGEST_NAME
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet.formula_escape import escape_formula
 from bulkid.text import count_of
-from bulkid.web.audit import REFUSAL, record_action, record_refusal
+from bulkid.web.audit import REFUSAL, last_password_change, record_action, record_refusal, security_events
 from bulkid.web.auth import passwords
 from bulkid.web.auth.access import RefusedError, Role
 from bulkid.web.auth.passwords import require_good_password
@@ -76,7 +76,9 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
         if not await sessions.begin(request, answer, done.user.key, done.user.epoch, client_address(request)):
             raise SignInError("The user was changed or removed at this moment.")  # noqa: TRY301 - as any other refusal
     except SignInError as error:
-        await record_refusal(request, "sign-in refused", name, error.message)
+        known = await in_thread(console.store.user, name)  # whose name may be typed in another spelling
+        principal = name if known is None else known.name
+        await record_refusal(request, "sign-in refused", name, error.message, principal=principal)
         status = 429 if error.wait_s else 401
         return _with_wait(page(request, "signin.html", status=status, next=onward, failed=str(error)), error.wait_s)
     sessions.set_cookie(answer, sessions.device_cookie_name, done.device_cookie, DEVICE_S)
@@ -151,6 +153,8 @@ async def account(
         idle_s=console.authenticator.idle_s,
         sessions=await console.sessions.of_user(record.user_key, record.epoch),
         present=record.session_hash,
+        events=await security_events(request),
+        password_change=await last_password_change(request),
         password_rules={
             "min": passwords.MIN_LENGTH,
             "max": passwords.MAX_LENGTH,
