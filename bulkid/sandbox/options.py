@@ -18,6 +18,8 @@ CLOUD_LIMITS = (
 SHORT_CLOUD_LIMITS = tuple(replace(rule, seconds=10.0) for rule in CLOUD_LIMITS)
 """Automation Cloud's counts in a window short enough to see them at work without waiting five minutes."""
 
+_LONGEST_S = 1e9
+
 
 @dataclass(frozen=True, slots=True)
 class Faults:
@@ -142,8 +144,8 @@ class SandboxOptions:
             raise ValueError(f"The sandbox needs accounts >= 0 and groups >= {MINIMUM_GROUPS}.")
         if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
             raise ValueError("The prefix begins with / and does not end with it, such as /identity.")
-        if not all(0 <= seconds < math.inf for seconds in (self.latency_s, self.jitter_s, self.token_lifetime_s)):
-            raise ValueError("latency_s, jitter_s and token_lifetime_s are seconds: a number, 0 or more.")
+        if not all(0 <= seconds <= _LONGEST_S for seconds in (self.latency_s, self.jitter_s, self.token_lifetime_s)):
+            raise ValueError("latency_s, jitter_s and token_lifetime_s are seconds: a number from 0 to 1,000,000,000.")
         if self.page_cap < 1:
             raise ValueError("page_cap must be at least 1.")
         if min(self.log_size, self.max_members_per_put, self.max_deletions, self.vanishing) < 0:

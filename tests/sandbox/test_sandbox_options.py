@@ -55,6 +55,7 @@ def test_no_secret_shows_in_a_printed_option() -> None:
         {"jitter_s": float("nan")},
         {"token_lifetime_s": -1.0},
         {"token_lifetime_s": float("inf")},
+        {"token_lifetime_s": 1e300},  # its end is no number that a token can hold
         {"latency_s": float("inf")},
         {"page_cap": 0},
         {"log_size": -1},
