@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import anyio
 from aiohttp import web
@@ -242,6 +242,7 @@ class Console:
             RefusedError: The user is an author of the plan.
         """
         shown, upload = upload_preview.preview, upload_preview.upload
+        _require_not_started(upload_preview, preview_id)
         deletes = shown is not None and shown.result is not None and deletions_of(shown.result) > 0
         if not (self.policy.required or deletes):
             raise UsageError("This plan requires no approval: there is nothing to reject.")
@@ -299,7 +300,7 @@ class Console:
         shown = upload_preview.preview
         seen = None if shown is None else shown.result
         if shown is None or seen is None or shown.preview_id != preview_id:
-            raise _not_the_present_preview(upload_preview, preview_id)
+            _refuse_preview(upload_preview, preview_id)
         upload = upload_preview.upload
         self._require_startable(upload, seen, principal, first=first, really=really)
         if upload.rest_of:
@@ -341,7 +342,7 @@ class Console:
             return result
 
         if upload_preview.preview is not shown:
-            raise _not_the_present_preview(upload_preview, preview_id)
+            _refuse_preview(upload_preview, preview_id)
         upload_preview.preview = None  # a preview can be started once
         upload_preview.started = (preview_id, principal.name)
         try:
@@ -561,12 +562,17 @@ def _require_not_rejected(upload: Upload) -> None:
         )
 
 
-def _not_the_present_preview(upload_preview: UploadPreview, preview_id: str) -> UsageError:
-    """The refusal of a preview that cannot be started; the second click of a double click learns of the first one."""
+def _refuse_preview(upload_preview: UploadPreview, preview_id: str) -> NoReturn:
+    _require_not_rejected(upload_preview.upload)
+    _require_not_started(upload_preview, preview_id)
+    raise _preview_outdated()
+
+
+def _require_not_started(upload_preview: UploadPreview, preview_id: str) -> None:
+    """Refuse a preview that was started: the second click of a double click learns of the first one."""
     started_id, user = upload_preview.started
     if preview_id and preview_id == started_id:
-        return UsageError(f"{user} has started this preview already.", hint="The list of runs shows its run.")
-    return _preview_outdated()
+        raise UsageError(f"{user} has started this preview already.", hint="The list of runs shows its run.")
 
 
 def _preview_outdated() -> UsageError:

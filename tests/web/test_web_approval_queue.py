@@ -108,7 +108,9 @@ async def test_a_rejected_plan_is_sent_by_no_user_and_its_author_reads_why(tmp_p
         later = (await program.previewed(path.rsplit("/", 1)[1]))["preview"]
         for user in (olaf, otto, ada):
             for each in (seen, later):
-                assert (await user.post(f"{path}/start", {"preview": each})).status in {400, 403}
+                refused = await user.post(f"{path}/start", {"preview": each})
+                assert refused.status == 400
+                assert "otto rejected this plan: nothing was sent." in refused.text
         await olaf.post(path, {"field-0": "name", "field-1": "display_name"})  # another reading does not revive it
         await olaf.post(f"{path}/preview")
         await olaf.preview_page(path)
@@ -154,7 +156,10 @@ async def test_a_plan_that_was_started_is_not_rejected_any_more(tmp_path: Path) 
         path = await olaf.preview("accounts.csv", sheet(3))
         seen = await preview_id(ada, path)
         await otto.run_ended(run_id_of(await otto.start(path)))
-        assert (await ada.post(f"{path}/reject", {"preview": seen, "comment": "too late"})).status == 400
+        page = await ada.post(f"{path}/reject", {"preview": seen, "comment": "too late"})
+        assert page.status == 400
+        assert "otto has started this preview already." in page.text
+        assert "nothing was sent" not in page.text
 
 
 async def test_a_rejection_in_another_console_on_the_same_state_holds_too(
