@@ -1,5 +1,6 @@
 """What a resumed run takes over from the attempt before: requests in flight, and accounts that have failed."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,20 @@ import pytest
 from bulkid import runs
 from bulkid.clock import SystemClock
 from bulkid.journal.quota.ledger import JournalLedger
-from bulkid.journal.store import open_journal
-from bulkid.model import FailureBound, QuotaRule, RunRecord, RunStatus
+from bulkid.journal.store import Journal, open_journal
+from bulkid.model import FailureBound, Outcome, QuotaRule, RunRecord, RunStatus
+from bulkid.report.summary import next_steps
 from bulkid.runs import OrganizationMutex, descriptions
+from bulkid.runs.execution.reconcile import RESUMED
 from tests.support.identity_server import ORG, Answer, Identity, account, context, options, report, sheet
 
 IDS = [f"a{number:02}" for number in range(5)]
 LINES = ("id", "display_name"), [(each, "New") for each in IDS]
 RULE = QuotaRule("PUT", 1000, 60.0)
+
+
+class Killed(BaseException):
+    """Ends a run at once: nothing is concluded."""
 
 
 class Stopping(Identity):
@@ -161,3 +168,30 @@ async def test_a_resume_that_is_refused_does_not_say_that_the_run_has_sent_nothi
     assert result.exit_code == 2
     assert {row["error"] for row in report(result)} == {"No.", str(result.error)}
     assert "Nothing more was sent. Set BULKID_CLIENT_ID" in str(result.error)
+
+
+async def test_a_rest_that_was_confirmed_is_no_trial_after_a_kill_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the run would count as completed as soon as no more rows are pending than the trial has left."""
+    real = Journal.settle
+
+    def killed_after(journal: Journal, run_id: str, outcomes: Sequence[tuple[int, Outcome]]) -> None:
+        real(journal, run_id, outcomes)
+        if any(outcome is RESUMED for _, outcome in outcomes):
+            raise Killed
+
+    async with Stopping(runs.Stop()).served() as server:
+        how = options(tmp_path, first=2, via="accounts", concurrency=1, quota=(RULE,))
+        trial = await runs.run(sheet(tmp_path, *LINES), server.target, how, context(tmp_path))
+        assert (trial.status, trial.summary["pending"]) == (RunStatus.COMPLETED, 3)
+        with monkeypatch.context() as killing:
+            killing.setattr(Journal, "settle", killed_after)
+            with pytest.raises(Killed):
+                await runs.resume(trial.run.run_id, server.target, context(tmp_path))
+        server.stop = runs.Stop()
+        result = await runs.resume("", server.target, context(tmp_path, stop=server.stop))
+        assert (result.status, result.summary["pending"]) == (RunStatus.INTERRUPTED, 2)
+        result = await runs.resume("", server.target, context(tmp_path))
+        assert (result.status, result.summary["updated"]) == (RunStatus.COMPLETED, 5)
+        assert next_steps(result.run, result.summary) == []

@@ -334,14 +334,16 @@ class Execution:
         planned = PlannedAgain(items, changes, directory)
         deferred = [each.number for each in items if is_deferred(each)]
 
+        self.counters |= {"left_accounts": 0, "left_rows": 0}
+
         def write() -> None:
             self.journal.plan_again(self.record.run_id, planned)
             self._store_approval()
+            # Before the items are pending: after a kill in between, pending rows would count as those of a trial.
+            self.journal.update_run(self.record.run_id, counters=self.metrics())
             self.journal.settle(self.record.run_id, [(number, RESUMED) for number in deferred])
 
         await in_thread(write)
-        self.counters |= {"left_accounts": 0, "left_rows": 0}
-        await self._update(counters=self.metrics())
 
     def _store_approval(self) -> None:
         """Journal the hash of the plan that was just confirmed, if another user approved it."""
