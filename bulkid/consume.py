@@ -1,7 +1,8 @@
-"""Frees memory: of lists whose items are not needed once they are read, and to the system."""
+"""Keeps few items in memory: iterates in batches, frees the items of a list as they are read, and frees the heap."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,6 +12,13 @@ _MALLOC_LIMITS = {  # parameters of mallopt(3)
     -3: 1 << 18,  # M_MMAP_THRESHOLD, bytes: larger blocks are mapped by themselves, and go back at once
     -1: 1 << 18,  # M_TRIM_THRESHOLD, bytes at the end of the heap
 }
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of ``size`` each, the last one with what is left. Python 3.12 has one of tuples."""
+    source = iter(items)
+    while batch := list(islice(source, size)):
+        yield batch
 
 
 def consume(items: list[T]) -> Iterator[T]:

@@ -1,7 +1,7 @@
 """The journal: what was read, what is intended, and what came of it. Synchronous; safe to call from any thread."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice, takewhile
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from bulkid.consume import batched
 from bulkid.errors import StateError, UsageError
 from bulkid.journal import codec
 from bulkid.journal.bulk import ExecuteMany, InsertMany, ranges
@@ -308,9 +309,8 @@ class Journal:
         """
         run = self._run(run_id)
         with self.database.write() as connection:
-            # In portions: the columns of 100,000 entries at once would be 100 MB.
-            source = iter(planned)
-            while batch := list(islice(source, _BATCH_SIZE)):
+            # In batches: the columns of 100,000 items at once would be 100 MB.
+            for batch in batched(planned, _BATCH_SIZE):
                 untouched: list[RunItem] = []
                 others: list[RunItem] = []
                 for item in batch:
@@ -358,8 +358,7 @@ class Journal:
         """
         run = self._run(run_id)
         with self.database.write() as connection:
-            source = iter(planned)
-            while batch := list(islice(source, _BATCH_SIZE)):
+            for batch in batched(planned, _BATCH_SIZE):
                 columns = codec.planned_values(run, batch)
                 values = [(before, changes, run, number) for _, number, _, _, _, before, changes in columns]
                 self._require(_PLAN_AGAIN.run(connection, values) == len(values), run_id)

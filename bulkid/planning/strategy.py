@@ -204,10 +204,10 @@ def wanted_accounts(requests: Iterable[RowRequest]) -> tuple[tuple[str, ...], tu
     return tuple(first.values()), tuple(names)
 
 
-def names_beside_ids(requests: Iterable[RowRequest], absent: Collection[str]) -> tuple[str, ...]:
-    """List the names of accounts that rows which delete may mean, where no account has their id.
+def deletion_names(requests: Iterable[RowRequest], absent: Collection[str]) -> tuple[str, ...]:
+    """List the names by which rows may mean the accounts to delete, where no account has their id.
 
-    Such an account is gone already; unless one has the name of the row, or the id is a name.
+    An account whose id nobody has is deleted already, unless one has the row's name, or the row has a name as its id.
 
     Args:
         requests: The rows.

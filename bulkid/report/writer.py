@@ -3,12 +3,12 @@
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from bulkid.consume import batched
 from bulkid.model import ReportRow, Status
 from bulkid.report.atomic import AtomicFile, make_private, os_errors_as_report_error, reason, sync
 from bulkid.report.formats import ReportContent, RowFile, is_report_file, wanted
@@ -62,8 +62,7 @@ class OpenReport:
 
     def write_all(self, rows: Iterable[ReportRow]) -> None:
         """Append any number of rows, of which few are held at a time; see :meth:`write`."""
-        source = iter(rows)
-        while batch := list(islice(source, _BATCH)):
+        for batch in batched(rows, _BATCH):
             self.write(batch)
 
     def _count(self, statuses: Sequence[Status]) -> None:

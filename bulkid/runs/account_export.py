@@ -1,7 +1,5 @@
 """``export``: the organisation's robot accounts as a sheet that ``run`` takes back."""
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -20,7 +18,7 @@ from bulkid.report.formats import RowFile
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution.account_list import read_list
-from bulkid.runs.execution.connection import Connection, base_of, connect
+from bulkid.runs.execution.connection import Connection, base_of, connect, ledger_owner
 from bulkid.runs.execution.directory_reader import PAGE_SIZE, ForbiddenError, fetch
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.text import count_of, fold
@@ -115,8 +113,8 @@ async def export(
         base_of(target)
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         context.hooks.stage("connect")
-        owner = f"export-{platform.node()[:32]}-{os.getpid()}"
-        async with connect(target, options, journal, context, owner=owner) as connection, until_stopped(context.stop):
+        opened = connect(target, options, journal, context, owner=ledger_owner("export"))
+        async with opened as connection, until_stopped(context.stop):
             await connection.identify()
             context.hooks.stage("directory")
             await work.read_and_write(connection)

@@ -19,7 +19,7 @@ from bulkid.report.summary import NAMED_BY
 from bulkid.report.writer import remove_report
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.execution import finish
-from bulkid.runs.execution.connection import base_of, connect
+from bulkid.runs.execution.connection import base_of, connect, ledger_owner
 from bulkid.runs.execution.planner import prepare
 from bulkid.runs.execution.run import Execution
 from bulkid.runs.history import find_resumable, lock_run
@@ -124,8 +124,8 @@ async def _plan(
         async with until_stopped(context.stop):
             rows = await run_input.read()
         context.hooks.stage("connect")
-        owner = f"plan-{platform.node()[:32]}-{os.getpid()}"
-        async with connect(target, options, journal, context, owner=owner) as connection, until_stopped(context.stop):
+        opened = connect(target, options, journal, context, owner=ledger_owner("plan"))
+        async with opened as connection, until_stopped(context.stop):
             await connection.identify()
             context.hooks.stage("directory")
             preview = await prepare(connection, rows, options)

@@ -4,11 +4,11 @@ import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
-from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from bulkid.clock import iso_utc
+from bulkid.consume import batched
 from bulkid.model import Action
 from bulkid.report.atomic import AtomicFile
 from bulkid.report.xlsx_files import HEADER_COLOURS, Table, WorkbookFile, text_cell
@@ -27,7 +27,7 @@ _INVALID: Final = ("Row", "Column", "Value", "Problem")
 _WIDTHS: Final = {"Account": (12, 40), "Changes": (30, 90), "Account id": (20, 38), "Row": (8, 8), "Column": (10, 30)}
 _ANY_WIDTH: Final = (12, 80)
 _LONGEST_VALUE: Final = 80  # characters of a cell that is invalid; the sheet has it whole
-_CHUNK: Final = 500  # rows of a workbook that are handed on together
+_BATCH: Final = 500  # rows of a workbook that are handed on together
 
 Cells = tuple[str, ...]
 
@@ -268,17 +268,11 @@ def _write_workbook(preview: Preview, target: AtomicFile, now: float) -> None:
             (book.write, _changes(preview)),
             (book.write_invalid, _invalid_rows(preview)),
         ):
-            for chunk in _chunks(rows):
-                write(chunk)
+            for batch in batched(rows, _BATCH):
+                write(batch)
         book.finish()
     finally:
         book.release()
-
-
-def _chunks(rows: Iterable[Cells]) -> Iterator[list[Cells]]:
-    left = iter(rows)
-    while chunk := list(islice(left, _CHUNK)):
-        yield chunk
 
 
 _WRITERS: Final[Mapping[str, Callable[[Preview, AtomicFile, float], None]]] = {

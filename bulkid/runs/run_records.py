@@ -9,7 +9,7 @@ from typing import Any
 
 from bulkid.errors import UsageError
 from bulkid.journal.names import new_run_id
-from bulkid.model import ChangeBound, FailureBound, Phase, QuotaRule, RunRecord, RunStatus
+from bulkid.model import ChangeBound, FailureBound, Group, Phase, QuotaRule, RunRecord, RunStatus
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.sheet import SheetInfo, SheetOptions
 from bulkid.text import dashed_guid, fold
@@ -80,6 +80,11 @@ def has_preconditions(record: RunRecord, *, reconfirmed: bool) -> bool:
     """
     precomputed = UNDO in record.options or PLAN in record.options
     return precomputed or (bool(record.options.get(APPROVED)) and not reconfirmed)
+
+
+def created_groups(options: Mapping[str, Any]) -> tuple[Group, ...]:
+    """Return the groups that a run created, or is to create, from its stored options."""
+    return tuple([Group(group_id, name) for group_id, name in (options.get(NEW_GROUPS) or {}).items()])
 
 
 def new_record(

@@ -1,5 +1,7 @@
 """The connection of a run: token, client, quota ledger and engine; and waiting for the locks that it needs."""
 
+import os
+import platform
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -243,6 +245,11 @@ def tokens_of(target: Target, clock: Clock) -> TokenSource:
         hint="Set BULKID_CLIENT_ID and BULKID_CLIENT_SECRET (or BULKID_CLIENT_SECRET_FILE, or, for federated "
         "credentials, BULKID_CLIENT_ASSERTION_FILE), or BULKID_ACCESS_TOKEN.",
     )
+
+
+def ledger_owner(command: str) -> str:
+    """The name in the quota ledger of a command that has no run: ``plan-host1-4711``."""
+    return f"{command}-{platform.node()[:32]}-{os.getpid()}"
 
 
 @asynccontextmanager

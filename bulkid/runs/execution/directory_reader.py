@@ -269,7 +269,7 @@ class _AccountReader:
     async def read(self) -> Self:
         """Read the accounts by pages or one by one, whichever takes fewer requests."""
         await self._read()
-        names = () if self.complete else self.lookup.names_beside(self.absent)
+        names = () if self.complete else self.lookup.deletion_names(self.absent)
         if names:
             found = await _reader_of_names(self.engine, self.organization_id, names).read()
             self._add(found.accounts.values())

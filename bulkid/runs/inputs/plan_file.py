@@ -10,7 +10,7 @@ from bulkid.clock import Clock, SystemClock
 from bulkid.errors import SheetError, UsageError
 from bulkid.file_kind import special_kind
 from bulkid.journal.store import Journal
-from bulkid.model import Group, Outcome, RunItem, RunRecord, Status
+from bulkid.model import Outcome, RunItem, RunRecord, Status
 from bulkid.planning.preconditions import Precondition, PreconditionRules
 from bulkid.report.atomic import AtomicFile, sync
 from bulkid.runs.concurrency import in_thread
@@ -18,7 +18,7 @@ from bulkid.runs.execution.connection import base_of
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput
 from bulkid.runs.inputs.run_input import RunJournal
 from bulkid.runs.options import Preview, RunOptions, Target
-from bulkid.runs.run_records import NEW_GROUPS, PLAN
+from bulkid.runs.run_records import NEW_GROUPS, PLAN, created_groups
 from bulkid.sheet import CHUNK_ROWS, SheetInfo
 from bulkid.text import as_argument, printable_line
 
@@ -232,5 +232,4 @@ def _origin(source: str, place: Mapping[str, Any]) -> Origin:
 
 def _rules(kept: Mapping[str, Any]) -> PreconditionRules:
     """Return what holds for all changes of a plan file; ``kept`` are the values in the run's record."""
-    new_groups = tuple([Group(group_id, name) for group_id, name in kept.get(NEW_GROUPS, {}).items()])
-    return PreconditionRules("as it was when the plan was made", new_groups=new_groups, creates_groups=True)
+    return PreconditionRules("as it was when the plan was made", new_groups=created_groups(kept), creates_groups=True)

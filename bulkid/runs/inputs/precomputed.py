@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
-from bulkid.consume import consume, return_freed_memory
+from bulkid.consume import batched, consume, return_freed_memory
 from bulkid.errors import UsageError
 from bulkid.model import Action, RowError, SheetRow
 from bulkid.planning.creation import ResolveOptions
@@ -135,8 +134,8 @@ class PrecomputedInput:
         )
 
     async def _journal(self, journal: RunJournal) -> None:
-        rows = self._sheet_rows()
-        while chunk := await in_thread(lambda: list(islice(rows, CHUNK_ROWS))):
+        batches = batched(self._sheet_rows(), CHUNK_ROWS)
+        while (chunk := await in_thread(next, batches, None)) is not None:
             await in_thread(journal.add_rows, chunk)
         await in_thread(return_freed_memory)  # before the directory is read
 

@@ -10,7 +10,7 @@ from bulkid.model import RowError, RowRequest, RunItem, SheetRow
 from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
 from bulkid.planning.resolve import Resolution, resolve
-from bulkid.planning.strategy import names_beside_ids, wanted_accounts
+from bulkid.planning.strategy import deletion_names, wanted_accounts
 from bulkid.sheet import SheetInfo
 from bulkid.text import fold
 
@@ -27,8 +27,8 @@ class AccountLookup:
     groups: bool  # whether any row mentions a group
     group_texts: frozenset[str] = frozenset()  # the ids or names of groups in the rows
     exact: bool = False  # whether any row has an exact list of groups
-    names_beside: Callable[[Collection[str]], tuple[str, ...]] = lambda _absent: ()
-    """Gives the names to look up besides, for the folded ids that no account has."""
+    deletion_names: Callable[[Collection[str]], tuple[str, ...]] = lambda _absent: ()
+    """Gives the names of accounts to delete that must be read too, for the folded ids that no account has."""
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class Rows:
         lists = {request.add for request in requests} | {request.remove for request in requests} | exact
         texts = frozenset(text for groups in lists if groups for text in groups)
         groups = bool(texts or exact)
-        return AccountLookup(ids, names, groups, texts, bool(exact), partial(names_beside_ids, requests))
+        return AccountLookup(ids, names, groups, texts, bool(exact), partial(deletion_names, requests))
 
     def resolve(self, directory: Directory, options: ResolveOptions) -> Resolution:
         """Turn the rows into desired states and row errors, as far as the options allow. This releases the requests.

@@ -1,11 +1,10 @@
 """An undo as the input of a run: the changes that put back what an earlier run changed, from its journal."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from bulkid.errors import UsageError
 from bulkid.journal.store import Journal
-from bulkid.model import Group, RunItem, RunRecord
+from bulkid.model import RunItem, RunRecord
 from bulkid.planning.preconditions import (
     DELETION_NOT_UNDONE,
     Precondition,
@@ -17,7 +16,7 @@ from bulkid.planning.preconditions import (
     undo_obstacle,
 )
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput, Unplannable
-from bulkid.runs.run_records import NEW_GROUPS, RECREATE, UNDO
+from bulkid.runs.run_records import RECREATE, UNDO, created_groups
 from bulkid.text import count_of, fold, listing, quote
 
 _NAMED = 20
@@ -70,11 +69,6 @@ def undo_input(journal: Journal, undone: RunRecord, *, recreate: bool = False) -
         stored_options={"path": "", UNDO: undone.run_id, RECREATE: recreate},
         unplannable=unplannable,
     )
-
-
-def created_groups(options: Mapping[str, Any]) -> tuple[Group, ...]:
-    """Return the groups that a run created, or was to create, from the options in its record."""
-    return tuple([Group(group_id, name) for group_id, name in (options.get(NEW_GROUPS) or {}).items()])
 
 
 def _unplannable(item: RunItem, code: str, message: str) -> Unplannable:
