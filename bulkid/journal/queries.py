@@ -206,6 +206,11 @@ def claimed_runs(journal: Journal) -> frozenset[str]:
     return frozenset(found[0] for found in journal.database.fetch(query))
 
 
+def forget_claims(journal: Journal, run_id: str) -> None:
+    """Forget that a run took files of drop folders: their content may be taken again."""
+    journal.database.execute(delete(taken_files).where(taken_files.c.run_id == run_id))
+
+
 def drop_run(journal: Journal, run_id: str) -> bool:
     """Delete a run with its rows and items, all or nothing; False when there is no such run.
 

@@ -29,6 +29,7 @@ from bulkid.runs import (
     Schedule,
     Target,
     list_runs,
+    prune,
     run_job,
     undo,
 )
@@ -815,6 +816,24 @@ def test_a_file_that_was_tried_is_run_also_where_another_one_has_its_name_by_now
 
     served(work)
     assert inbox.places() == {"archive": ["a-2.csv", "a.csv"]}
+
+
+def test_a_file_that_was_tried_is_run_also_when_its_trial_was_pruned(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A")
+    inbox.options = replace(inbox.options, sandbox=True)
+
+    async def work(server: Sandbox) -> None:
+        async with Sandbox(SandboxOptions(accounts=20, limits=())) as sandbox:
+            assert (await inbox.work(sandbox)).exit_code == 0
+        inbox.options = replace(inbox.options, sandbox=False)
+        for _ in range(2):  # what was run on a server counts as taken also when its run is gone
+            assert prune(-60.0, state_dir=inbox.root / "state").dropped
+            inbox.sheet("a.csv", "A")
+            assert (await inbox.work(server)).exit_code == 0
+            assert names(server)["robot-0001"] == "A 1"
+
+    served(work)
+    assert inbox.places() == {"archive": ["a-2.csv", "a.csv", "a_duplicate.csv"]}
 
 
 def test_a_content_that_was_run_on_another_server_is_run_here_too(inbox: Inbox) -> None:
