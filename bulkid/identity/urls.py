@@ -93,6 +93,11 @@ def complete_url(address: str) -> IdentityBase:
     return IdentityBase(f"{url.scheme}://{shown_host}{port}/{'/'.join(segments)}", deployment)
 
 
+def is_same_base(url: str, other: str) -> bool:
+    """Whether two identity bases are one: neither the host nor the name of an organisation depends on case."""
+    return url.casefold() == other.casefold()
+
+
 def preset_quota(base: IdentityBase) -> tuple[QuotaRule, ...]:
     """The limits that the vendor publishes for this deployment: Automation Cloud has some, no other does."""
     if base.deployment is not Deployment.CLOUD:

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from bulkid.errors import UsageError
+from bulkid.identity.urls import is_same_base
 from bulkid.journal.names import new_run_id
 from bulkid.model import ChangeBound, FailureBound, Group, Phase, QuotaRule, RunRecord, RunStatus
 from bulkid.runs.options import Context, RunOptions, Target
@@ -130,7 +131,7 @@ def same_target(record: RunRecord, target: Target) -> Target:
         return replace(target, url=target.url or record.base_url)
     # The embedded sandbox ended with the run, and a new one has another address.
     in_sandbox = bool(record.options.get("sandbox")) and bool(target.url)
-    if target.url and base_of(target).url != record.base_url and not in_sandbox:
+    if target.url and not (in_sandbox or is_same_base(base_of(target).url, record.base_url)):
         raise UsageError(
             f"Run {record.run_id} belongs to {record.base_url}, but the settings name {base_of(target).url}.",
             hint="Set BULKID_URL (or the profile) to the run's own address.",

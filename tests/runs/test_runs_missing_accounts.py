@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from bulkid import runs
+from bulkid.model import ChangeBound
 from bulkid.sandbox.options import SandboxOptions
 from bulkid.sandbox.server import Sandbox
 from tests.support.identity_server import Answer, Identity, account, context, options, report, sheet
@@ -196,6 +197,27 @@ async def test_a_list_that_does_not_change_is_not_said_to_change(
     assert result.exit_code == 3
     assert result.error is not None
     assert result.error.message.endswith(f"exist: {reason}.")
+
+
+@pytest.mark.parametrize("total", [40, 48, 39])
+async def test_a_limit_in_percent_is_of_the_accounts_that_were_listed(tmp_path: Path, total: int) -> None:
+    server = Identity([account(f"{n:04}") for n in range(40)], 30)
+    page = server.on_page
+
+    def miscounted(skip: int, top: int, term: str) -> tuple[int, Any]:
+        status, body = page(skip, top, term)
+        return status, {**body, "totalCount": body["totalCount"] if term else total}
+
+    server.on_page = miscounted  # type: ignore[method-assign]
+    known, new = ([f"robot-{n:04}" for n in range(35)], [f"new-{n}" for n in range(60)])
+    async with server.served():
+        path = sheet(tmp_path, ("name", "display_name"), [(name, "New") for name in (*known, *new)])
+        bound = ChangeBound(percent=80.0)
+        own = options(tmp_path, create_missing=True, yes_really=False, max_change=bound)
+        result = await runs.run(path, server.target, own, context(tmp_path))
+    assert result.exit_code == 2
+    assert result.error is not None
+    assert "The plan changes 35 of the organisation's 40 accounts (87.5 %)" in result.error.message
 
 
 # --- organisations and servers of every kind

@@ -1,11 +1,15 @@
 """A run goes on at the server and in the organisation that it began with."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from bulkid.errors import UsageError
+from bulkid.identity.urls import complete_url
 from bulkid.model import RunRecord, RunStatus
+from bulkid.runs.inputs.precomputed import Origin
+from bulkid.runs.jobs.attempt import Job, has_destination_of
 from bulkid.runs.options import Target
 from bulkid.runs.run_records import same_target
 
@@ -35,3 +39,13 @@ def test_the_organisation_of_a_run_may_be_written_in_each_form_of_its_id(written
 def test_another_organisation_is_refused() -> None:
     with pytest.raises(UsageError, match="belongs to organisation"):
         same_target(RUN, Target(url=URL, organization_id=ORG.replace("3", "4")))
+
+
+@pytest.mark.parametrize("written", ["https://cloud.uipath.com/Acme", "https://CLOUD.uipath.com/ACME/identity_"])
+def test_the_name_of_an_organisation_in_the_address_may_be_in_any_case(written: str) -> None:
+    target = Target(url=written, client_id="a", client_secret="b")
+    assert same_target(RUN, target).url == URL
+    assert has_destination_of(RUN, Job(name="nightly", source=Path("sheet.csv"), target=target))
+    Origin("The plan", URL, ORG).require_server(complete_url(written).url)
+    with pytest.raises(UsageError, match="belongs to"):
+        same_target(RUN, Target(url="https://cloud.uipath.com/acme2"))

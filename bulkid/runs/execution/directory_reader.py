@@ -251,6 +251,7 @@ class _AccountReader:
     total: int = 0
     listed: bool = False  # whether the server was asked for its list, and so for the total
     complete: bool = False
+    whole: bool = False  # whether the list was read to its end, whatever the server counts
     first_page: Page | ConnectionFailedError | None = None  # what came of it, where it was read ahead
     missing: Sequence[str] | None = None  # ids of the look-up of which nothing was known when it was last asked
 
@@ -260,11 +261,17 @@ class _AccountReader:
             self.organization_id,
             self.accounts.values(),
             groups,
-            total=max(self.total, self._count) if self.listed else None,
+            total=self._organization_size(),
             absent=self.absent,
             unknown=self.unknown,
             uncertain=self.uncertain,
         )
+
+    def _organization_size(self) -> int | None:
+        """Return the number of accounts: those of the whole list, else what the server counts; None: not known."""
+        if self.whole:
+            return self._count
+        return max(self.total, self._count) if self.listed else None
 
     async def read(self) -> Self:
         """Read the accounts by pages or one by one, whichever takes fewer requests."""
@@ -316,6 +323,7 @@ class _AccountReader:
         for reading in range(MAX_READINGS):
             if reading:
                 listing = await read_list(self._page, self._take, ahead=PAGES_AHEAD)
+            self.whole = listing.complete
             if listing.received not in (listing.total, shown):
                 listing = replace(listing, complete=False)  # a count that differs from the list once proves nothing
             shown = listing.received

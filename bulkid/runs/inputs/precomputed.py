@@ -7,6 +7,7 @@ from typing import Any
 
 from bulkid.consume import batched, consume, return_freed_memory
 from bulkid.errors import UsageError
+from bulkid.identity.urls import is_same_base
 from bulkid.model import Action, RowError, SheetRow
 from bulkid.planning.creation import ResolveOptions
 from bulkid.planning.directory import Directory
@@ -30,7 +31,7 @@ class Origin:
 
     def require_server(self, url: str) -> None:
         """Raise a :class:`UsageError` if the changes were computed for another server."""
-        if not self.sandbox and url != self.base_url:
+        if not (self.sandbox or is_same_base(url, self.base_url)):
             raise UsageError(
                 f"{self.what} belongs to {self.base_url}, but the settings name {url}.",
                 hint="Set BULKID_URL (or the profile) to its own address.",

@@ -14,6 +14,7 @@ from bulkid.errors import (
     EXIT_USAGE,
     BulkidError,
 )
+from bulkid.identity.urls import is_same_base
 from bulkid.journal.store import RESUMABLE
 from bulkid.logs import log
 from bulkid.model import RunRecord
@@ -79,7 +80,7 @@ def has_destination_of(record: RunRecord, job: Job) -> bool:
     wanted, found = (fold(dashed_guid(each)) for each in (job.target.organization_id, record.organization_id))
     if wanted and found and wanted != found:
         return False
-    return job.options.sandbox or record.base_url == base_of(job.target).url
+    return job.options.sandbox or is_same_base(record.base_url, base_of(job.target).url)
 
 
 @dataclass(slots=True)
