@@ -1,10 +1,11 @@
 """Helpers for structured concurrency: task groups, stops, worker threads, and a mutex per organisation."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -83,6 +84,25 @@ async def in_thread_until_cancelled(
             raise
         done = True
         tasks.cancel_scope.cancel()
+    return result
+
+
+async def uncancelled(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Await a coroutine function to its end, also where the caller is cancelled meanwhile, by anyio or by asyncio.
+
+    A shielded cancel scope does not hold off ``Task.cancel`` of asyncio, which programs that use bulkid may call. The
+    cancellation is raised afterwards.
+    """
+    work, cancelled = asyncio.ensure_future(function()), None
+    with anyio.CancelScope(shield=True):
+        while not work.done():
+            try:
+                await asyncio.wait({work})
+            except asyncio.CancelledError as error:
+                cancelled = error
+    result = work.result()
+    if cancelled is not None:
+        raise cancelled
     return result
 
 

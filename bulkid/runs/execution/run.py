@@ -27,7 +27,7 @@ from bulkid.model import Action, Change, Phase, RowError, RunItem, RunRecord, Ru
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan
 from bulkid.report.summary import how_to_resume
-from bulkid.runs.concurrency import in_thread, task_group, until_stopped
+from bulkid.runs.concurrency import in_thread, task_group, uncancelled, until_stopped
 from bulkid.runs.execution.apply import apply
 from bulkid.runs.execution.connection import Connection, connect, hold_lock
 from bulkid.runs.execution.directory_reader import read_directory
@@ -112,12 +112,9 @@ class Execution:
             error = _as_interruption(caught)
             log.info("run.ended_early", reason=caught.message)
         except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._conclude(InterruptedRunError("The run was cancelled."))
+            await uncancelled(partial(self._conclude, InterruptedRunError("The run was cancelled.")))
             raise
-        with anyio.CancelScope(shield=True):
-            result = await self._conclude(error)
-        return result  # noqa: RET504 - a return inside the scope hides from the type checker that there is one
+        return await uncancelled(partial(self._conclude, error))
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
         self.context.hooks.stage("report")

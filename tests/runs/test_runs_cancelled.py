@@ -1,0 +1,54 @@
+"""A program that uses bulkid cancels the task of a run, by asyncio: the run is concluded all the same."""
+
+import asyncio
+import csv
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+
+from bulkid import runs
+from bulkid.model import RunStatus
+from tests.support.identity_server import Identity, account, context, options, sheet
+
+
+class Cancelling(runs.Hooks):
+    """Cancels the task of the run when some stages begin."""
+
+    task: "asyncio.Task[runs.RunResult]"
+
+    def __init__(self, stages: Collection[str]) -> None:
+        self.stages = stages
+
+    def stage(self, name: str) -> None:
+        if name in self.stages:
+            self.task.cancel()
+
+
+def _statuses(folder: str) -> list[str]:
+    with Path(folder, "report.csv").open(encoding="utf-8-sig", newline="") as file:
+        return [row["status"] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize(
+    ("stages", "status", "updated"),
+    [
+        (["report"], RunStatus.COMPLETED, 2),
+        (["directory"], RunStatus.INTERRUPTED, 0),
+        (["directory", "report"], RunStatus.INTERRUPTED, 0),
+    ],
+)
+async def test_a_run_whose_task_is_cancelled_has_its_report(
+    tmp_path: Path, stages: Collection[str], status: RunStatus, updated: int
+) -> None:
+    hooks = Cancelling(stages)
+    path = sheet(tmp_path, ("id", "display_name"), [("a", "New"), ("b", "New")])
+    own = context(tmp_path, hooks=hooks)
+    async with Identity([account("a"), account("b")]).served() as server:
+        hooks.task = asyncio.ensure_future(runs.run(path, server.target, options(tmp_path), own))
+        with pytest.raises(asyncio.CancelledError):
+            await hooks.task
+    ((record, _),) = runs.list_runs(own.state_dir)
+    assert record.status is status
+    statuses = _statuses(record.report_dir)
+    assert (len(statuses), statuses.count("updated")) == (2, updated)
