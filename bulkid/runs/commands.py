@@ -3,9 +3,10 @@
 import os
 import platform
 from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 
@@ -13,7 +14,7 @@ from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, DeclinedError, Usage
 from bulkid.journal import codec
 from bulkid.journal.queries import drop_run
 from bulkid.journal.store import Journal, open_journal
-from bulkid.model import Phase, RunRecord, RunStatus
+from bulkid.model import FailureBound, Phase, RunRecord, RunStatus
 from bulkid.report.atomic import prepare_folder, remove_leftovers
 from bulkid.report.summary import NAMED_BY
 from bulkid.report.writer import remove_report
@@ -324,6 +325,7 @@ async def resume(
     context: Context | None = None,
     *,
     skip_invalid: bool | None = None,
+    max_failures: FailureBound | None = None,
     yes_really: bool = False,
     approved: str = "",
     reconfirm: bool = False,
@@ -335,6 +337,7 @@ async def resume(
         target: The credentials; the address may be empty. If the run has a plan, it must otherwise be that of the run.
         context: The runtime dependencies; None for the defaults.
         skip_invalid: Replaces this option of the run; None keeps it.
+        max_failures: Replaces this option of the run, also for later resumes; None keeps it.
         yes_really: Send also a plan that exceeds the run's ``max_change``. A plan that was confirmed before needs it
             only with ``reconfirm``.
         approved: The hash of the plan that was approved for the pending rows; kept once that plan is confirmed.
@@ -359,8 +362,11 @@ async def resume(
         remove_leftovers(folder)
         before = await in_thread(find_resumable, journal, record.run_id)  # another process may have worked on it
         record = replace(before, host=platform.node(), pid=os.getpid())
-        if target.named_by:
-            record = replace(record, options={**record.options, NAMED_BY: target.named_by})
+        changed: dict[str, Any] = {NAMED_BY: target.named_by} if target.named_by else {}
+        if max_failures is not None:
+            options, changed["max_failures"] = replace(options, max_failures=max_failures), asdict(max_failures)
+        if changed:
+            record = replace(record, options={**record.options, **changed})
             await in_thread(partial(journal.update_run, record.run_id, options=record.options))
         run_input = None if record.phase == Phase.PLANNED else await _reopen(stack, journal, record, options, context)
         execution = Execution(journal, record, target, options, context, folder, resumed=True, reconfirm=reconfirm)

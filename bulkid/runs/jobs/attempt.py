@@ -17,7 +17,7 @@ from bulkid.errors import (
 from bulkid.identity.urls import is_same_base
 from bulkid.journal.store import RESUMABLE
 from bulkid.logs import log
-from bulkid.model import RunRecord
+from bulkid.model import FailureBound, RunRecord
 from bulkid.runs.commands import resume, run
 from bulkid.runs.execution.connection import base_of
 from bulkid.runs.jobs.drop_folder import DropFolder
@@ -103,7 +103,7 @@ class JobAttempt:
         return await self._done(begun)
 
     async def resume(self, run_id: str) -> RunResult:
-        """Resume one of the job's runs.
+        """Resume one of the job's runs. Of failures it may have as many as the job allows now.
 
         Raises:
             BulkidError: The run cannot be resumed.
@@ -115,6 +115,7 @@ class JobAttempt:
             self.job.target,
             self.context,
             skip_invalid=options.skip_invalid or None,
+            max_failures=options.max_failures or FailureBound(),
             yes_really=options.yes_really,
         )
         return await self._done(begun)
