@@ -7,6 +7,15 @@ from pathlib import Path
 from bulkid.errors import UsageError
 
 
+def user_path(text: str) -> Path:
+    """Make the path that a user writes: ``~`` at its beginning is a home directory, ``./~`` a file of that name.
+
+    Raises:
+        RuntimeError: The home directory is not known.
+    """
+    return Path(text).expanduser() if text.startswith("~") else Path(text)
+
+
 def default_state_dir() -> Path:
     """The user's state directory for bulkid, which holds the journal.
 

@@ -15,6 +15,7 @@ from typing import Any
 import typer
 
 from bulkid.errors import UsageError
+from bulkid.paths import user_path
 
 VARIABLE = "_BULKID_COMPLETE"
 """The script sets this variable when it asks for completions; typer derives it from the name of the program."""
@@ -139,7 +140,7 @@ def worksheets(context: typer.Context, incomplete: str) -> list[str]:
     from xml.parsers.expat import ExpatError
 
     with suppress(ScanError, zipfile.BadZipFile, zlib.error, ExpatError, OSError, ValueError):
-        path = Path(named[0]).expanduser()
+        path = user_path(named[0])
         if path.is_file():  # a named pipe would wait for a writer
             with path.open("rb") as stream:
                 return _beginning(incomplete, worksheet_names(stream))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bulkid.model import MAX_NOTE, ChangeBound, DailyWindow, FailureBound, QuotaRule, TimeOfDay
+from bulkid.paths import user_path
 from bulkid.report.formats import choices
 from bulkid.text import DELIMITER_NAMES
 
@@ -200,7 +201,7 @@ def path(raw: object) -> Path:
     """A path, ``~`` expanded; still relative when given so (to what, the layer knows)."""
     value = verbatim(os.fspath(raw) if isinstance(raw, os.PathLike) else raw)
     try:
-        return Path(value).expanduser()
+        return user_path(value)
     except RuntimeError:
         _fail(raw, "names a home directory that is not known")
 

@@ -12,6 +12,7 @@ from bulkid.config.parse import Secret, show
 from bulkid.config.resolve import load_settings, read_toml
 from bulkid.config.settings import SETTINGS, Settings, setting
 from bulkid.errors import UsageError
+from bulkid.paths import user_path
 from bulkid.runs.jobs.drop_folder import DropFolder
 
 _SECRETS = {entry.key for entry in SETTINGS if entry.secret}
@@ -94,7 +95,7 @@ def read_job(source: str) -> JobFile:
         UsageError: It cannot be read, or is no TOML file.
     """
     try:
-        path = Path(source).expanduser().absolute()
+        path = user_path(source).absolute()
     except RuntimeError:
         message = f"There is no job file {source}."
         raise JobFileError(message, hint="The home directory that it begins with is not known.") from None
@@ -212,7 +213,7 @@ def _source(base: Path, place: Any) -> Path | DropFolder:  # noqa: ANN401 - as p
 
 
 def _path(base: Path, given: object) -> Path:
-    return Path(os.path.normpath(base / Path(str(given)).expanduser()))
+    return Path(os.path.normpath(base / user_path(str(given))))
 
 
 def _texts(given: str | list[str]) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """Which place wins, what each may hold, and that no fault of any is told without naming it."""
 
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -367,6 +369,23 @@ def test_a_secret_file_that_cannot_be_one_is_refused_without_its_content(
     assert message.startswith(f"environment variable BULKID_CLIENT_SECRET_FILE: {place.cwd / 'secret'} ")
     assert problem in message
     assert "xxx" not in message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_secret_may_come_through_a_pipe_that_a_program_writes_to(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = place.cwd / "secret"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        written = pool.submit(pipe.write_text, "hush\n", encoding="utf-8")
+        loaded = place.load(environ={"BULKID_CLIENT_SECRET_FILE": "secret"})
+        written.result()
+    assert loaded.client_secret is not None
+    assert loaded.client_secret.reveal() == "hush"
+    monkeypatch.setattr("bulkid.secret_file.PIPE_WAIT_S", 0)
+    message = place.refusal(environ={"BULKID_CLIENT_SECRET_FILE": "secret"})
+    assert "cannot be read (no program has written to this pipe within 0 seconds)" in message
 
 
 def test_a_folder_in_place_of_a_secret_file_is_named(place: Place) -> None:

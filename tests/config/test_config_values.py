@@ -215,6 +215,11 @@ def test_a_home_directory_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert v.path("~/state") == tmp_path / "state"
 
 
+@pytest.mark.parametrize("written", ["./~", "./~root/state", "a/~"])
+def test_a_file_that_begins_with_a_tilde_is_no_home_directory(written: str) -> None:
+    assert v.path(written) == Path(written)
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["GET", "POST", "PUT"]),

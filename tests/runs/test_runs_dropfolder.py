@@ -485,8 +485,9 @@ def test_a_folder_that_another_process_works_on_is_left_alone(inbox: Inbox) -> N
 
     async def work(server: Sandbox) -> None:
         source = DropFolder(inbox.folder)
-        with open_journal(inbox.root / "state") as journal, drop_folder_job._lock_folder(source, journal, "drop", 0.0):
-            result = await inbox.work(server)
+        with open_journal(inbox.root / "state") as journal:
+            async with drop_folder_job._lock_folder(source, journal, "drop", 0.0):
+                result = await inbox.work(server)
         assert result.exit_code == 6
         assert "Another process works on the drop folder" in str(result.error)
 

@@ -7,10 +7,12 @@ goes. So every start first finishes what an earlier one left, by the place of th
 
 import os
 import platform
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import anyio
 
 from bulkid.errors import (
     EXIT_OK,
@@ -73,15 +75,13 @@ async def process_folder(attempt: JobAttempt, drop: DropFolder) -> None:
     attempt.job = replace(attempt.job, options=replace(attempt.job.options, sheet=sheet))
     await in_thread(drop.pending_files)  # raises where the folder does not exist
     await in_thread(drop.make_subfolders)
-    with (
-        await in_thread(open_journal, context.state_dir, context.database_url) as journal,
-        _lock_folder(drop, journal, attempt.job.name, context.clock.now()),
-    ):
-        await _FolderJob(attempt, drop, journal, ClaimedFiles(journal, drop.key)).process_all()
+    with await in_thread(open_journal, context.state_dir, context.database_url) as journal:
+        async with _lock_folder(drop, journal, attempt.job.name, context.clock.now()):
+            await _FolderJob(attempt, drop, journal, ClaimedFiles(journal, drop.key)).process_all()
 
 
-@contextmanager
-def _lock_folder(drop: DropFolder, journal: Journal, job: str, now: float) -> Iterator[None]:
+@asynccontextmanager
+async def _lock_folder(drop: DropFolder, journal: Journal, job: str, now: float) -> AsyncIterator[None]:
     """Lock the folder: two processes would take each other's files."""
     record = {
         "run_id": job,
@@ -91,7 +91,8 @@ def _lock_folder(drop: DropFolder, journal: Journal, job: str, now: float) -> It
         "source": plain_name(str(drop.folder)),
     }
     try:
-        handle = journal.acquire_lock(f"folder {drop.key}", record)
+        with anyio.CancelScope(shield=True):  # a cancellation half-way would leave a lock that nothing releases
+            handle = await in_thread(journal.acquire_lock, f"folder {drop.key}", record)
     except LockedError:
         raise LockedError(
             f"Another process works on the drop folder {drop.folder}.",
@@ -100,7 +101,8 @@ def _lock_folder(drop: DropFolder, journal: Journal, job: str, now: float) -> It
     try:
         yield
     finally:
-        handle.release()
+        with anyio.CancelScope(shield=True):
+            await in_thread(handle.release)
 
 
 def _digest_or_none(path: Path) -> str | None:
