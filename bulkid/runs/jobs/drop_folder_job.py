@@ -28,7 +28,7 @@ from bulkid.journal.claimed_files import ClaimedFile, ClaimedFiles, FileState
 from bulkid.journal.names import new_run_id
 from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
-from bulkid.model import Phase, RunStatus
+from bulkid.model import Phase, RunRecord, RunStatus
 from bulkid.report.atomic import ReportError, reason
 from bulkid.report.writer import ReportFiles
 from bulkid.runs.concurrency import in_thread
@@ -54,8 +54,8 @@ from bulkid.runs.jobs.schedule import wall_clock
 from bulkid.runs.options import RunResult
 from bulkid.text import count_of
 
-_DONE = {RunStatus.COMPLETED: EXIT_OK, RunStatus.COMPLETED_WITH_FAILURES: EXIT_ROWS_FAILED}
-"""Runs that have ended, and their exit codes."""
+_EXIT_CODES = {RunStatus.COMPLETED: EXIT_OK, RunStatus.COMPLETED_WITH_FAILURES: EXIT_ROWS_FAILED}
+"""The exit codes of runs that have come to their end, by status."""
 
 
 def open_files(drop: DropFolder, state_dir: Path, database_url: str = "") -> list[ClaimedFile]:
@@ -115,32 +115,38 @@ def _digest_or_none(path: Path) -> str | None:
 
 @dataclass(slots=True)
 class _FolderJob:
+    """One start of a job on its drop folder, which it has locked."""
+
     attempt: JobAttempt
     drop: DropFolder
     journal: Journal
     claims: ClaimedFiles
-    skipped: set[FileSnapshot] = field(default_factory=set)
+    skipped: set[FileSnapshot] = field(default_factory=set)  # files that could not be taken, as they were then
 
     async def process_all(self) -> None:
+        """Finish the files that an earlier start left, then take complete files until there are none.
+
+        Raises:
+            BulkidError: As :func:`process_folder`.
+        """
         unfinished = await in_thread(self.claims.open)
         self._report_unknown_files({file.working for file in unfinished})
         for file in unfinished:
             if not await self._resume_file(file):
                 return
-        while True:
-            stop, clock = self.attempt.context.stop, self.attempt.context.clock
-            complete, growing = await scan(self.drop, clock, stop, self.skipped)
-            if growing and not complete:
-                self._note(f"{count_of(growing, 'file')} in {self.drop.folder} not complete: left for the next start.")
-            if not complete:
-                if not (growing or self.attempt.codes):
-                    self._note(f"No file waits in {self.drop.folder}.")
-                return
+        stop, clock = self.attempt.context.stop, self.attempt.context.clock
+        complete, growing = await scan(self.drop, clock, stop, self.skipped)
+        while complete:
             for snapshot in complete:
                 if stop.requested:
                     raise InterruptedRunError(f"{stop.reason}.", hint="The next start takes what waits.")
                 if not await self._claim_file(snapshot):
                     return
+            complete, growing = await scan(self.drop, clock, stop, self.skipped)
+        if growing:
+            self._note(f"{count_of(growing, 'file')} in {self.drop.folder} not complete: left for the next start.")
+        elif not self.attempt.codes:
+            self._note(f"No file waits in {self.drop.folder}.")
 
     def _note(self, text: str) -> None:
         self.attempt.context.hooks.note(text)
@@ -261,27 +267,14 @@ class _FolderJob:
     async def _run(self, file: ClaimedFile) -> bool:
         """Run a file that is claimed, or resume its run; False when the job must not take another."""
         record = await in_thread(self.journal.get_run, file.run_id)
-        in_sandbox = self.attempt.job.options.sandbox
-        if record is not None and record.options.get("sandbox") and not in_sandbox:
+        if record is not None and record.options.get("sandbox") and not self.attempt.job.options.sandbox:
             if await in_thread(_digest_or_none, self.drop.real / file.working) != file.sha256:
                 await self._put_back(file)
                 return True
             self._note(f"{plain_name(file.name)}: run {record.run_id} was of the sandbox: the file is run anew.")
             run_id = new_run_id(self.attempt.context.clock.now())
             file, record = await in_thread(self.claims.renew, file, run_id), None
-        if record is not None and record.status in _DONE:  # only its file was not put away
-            self.attempt.codes.append(_DONE[record.status])
-            await self._close(file, ARCHIVE)
-            return True
-        if record is not None and record.run_id in undone_by(await in_thread(self.journal.list_runs)):
-            self._note(f"{plain_name(file.name)}: run {record.run_id} was undone since, and is not continued.")
-            await self._close(file, ARCHIVE)
-            return True
-        if record is not None and in_sandbox and not record.options.get("sandbox"):
-            self.attempt.context.hooks.warn(
-                f"{self.drop.folder / file.working} is left alone: its run {record.run_id} is one of "
-                f"{record.base_url}. Start the job without the sandbox to finish it."
-            )
+        if record is not None and await self._is_not_to_be_continued(file, record):
             return True
         shown = str(self.drop.folder / plain_name(file.name))
         try:
@@ -298,6 +291,27 @@ class _FolderJob:
             await self._close(file, FAILED, f"{error.message}\n{error.hint}".strip())
             return True
         return await self._put_by_result(file, result)
+
+    async def _is_not_to_be_continued(self, file: ClaimedFile, record: RunRecord) -> bool:
+        """Put a file away whose run has ended or was undone, and leave one alone whose run is not this job's to send.
+
+        Return whether it was one of these.
+        """
+        if record.status in _EXIT_CODES:  # only its file was not put away
+            self.attempt.codes.append(_EXIT_CODES[record.status])
+            await self._close(file, ARCHIVE)
+            return True
+        if record.run_id in undone_by(await in_thread(self.journal.list_runs)):
+            self._note(f"{plain_name(file.name)}: run {record.run_id} was undone since, and is not continued.")
+            await self._close(file, ARCHIVE)
+            return True
+        if self.attempt.job.options.sandbox and not record.options.get("sandbox"):
+            self.attempt.context.hooks.warn(
+                f"{self.drop.folder / file.working} is left alone: its run {record.run_id} is one of "
+                f"{record.base_url}. Start the job without the sandbox to finish it."
+            )
+            return True
+        return False
 
     async def _put_by_result(self, file: ClaimedFile, result: RunResult) -> bool:
         """Put a file where its run's end says; False when it stays, so that the next start resumes its run."""
