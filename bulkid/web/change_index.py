@@ -82,18 +82,12 @@ class ChangeIndex:
 def index_changes(changes: Iterable[Change], directory: Directory) -> ChangeIndex:
     """Find the kinds of change of every account, in one pass."""
     possible = _possible_kinds()
-    of_field = {kind.key: kind.bit for kind in possible}
-    keys = {each.key: _field_keys(each.key) for each in current().fields}
+    bit_of = {kind.key: kind.bit for kind in possible}
+    field_bits = {each.key: tuple(bit_of[key] for key in _field_keys(each.key)) for each in current().fields}
     every_bits = array("I")
     groups: dict[str, GroupChanges] = {}
     for index, change in enumerate(changes):
-        bits = (_JOINS if change.add else 0) | (_LEAVES if change.remove else 0)
-        if change.action is not Action.UPDATE:
-            bits |= _CREATES if change.action is Action.CREATE else _DELETES
-        else:
-            for each, _, after in changed_fields(change):
-                bits |= of_field[keys[each.key][0 if after else 1]]
-        every_bits.append(bits)
+        every_bits.append(_bits_of(change, field_bits))
         for group_id in change.add:
             _group(groups, group_id, directory).joins.append(index)
         for group_id in change.remove:
@@ -105,6 +99,19 @@ def index_changes(changes: Iterable[Change], directory: Directory) -> ChangeInde
             kinds.append(ChangeKind(kind.key, kind.title, kind.bit, accounts))
     by_name = dict(sorted(groups.items(), key=lambda item: (item[1].name.casefold(), item[0])))
     return ChangeIndex(tuple(kinds), by_name, every_bits)
+
+
+def _bits_of(change: Change, field_bits: Mapping[str, tuple[int, ...]]) -> int:
+    """The kinds of one change; ``field_bits`` are by the key of a field, those of its :func:`_field_keys`."""
+    bits = (_JOINS if change.add else 0) | (_LEAVES if change.remove else 0)
+    if change.action is Action.CREATE:
+        return bits | _CREATES
+    if change.action is Action.DELETE:
+        return bits | _DELETES
+    for each, _, after in changed_fields(change):
+        changed, removed = field_bits[each.key]
+        bits |= changed if after else removed
+    return bits
 
 
 def _group(groups: dict[str, GroupChanges], group_id: str, directory: Directory) -> GroupChanges:

@@ -288,15 +288,7 @@ async def change_read_options(request: web.Request) -> web.StreamResponse:
             return form_again(request, UsageError(errors[0]), "sheet.html", **{**shown, "mapping_errors": errors})
     now, continues = upload_preview, bool(form.get("continue"))
     if reading != before or not continues:  # who only continues is no author of the plan
-        console = console_of(request)
-        changed = await console.change_read_options(upload_preview, reading, principal_of(request))
-        await record_action(request, "sheet read otherwise", changed.upload_id, changed.name)
-        now = await console.upload_previews.get(changed)
-        if now.parsed.sheet_preview is not None:
-            fitting = of_present_columns(reading, now.parsed.sheet_preview)
-            if fitting != reading:
-                changed = await console.change_read_options(now, fitting, principal_of(request))
-                now = await console.upload_previews.get(changed)
+        now = await _save_reading(request, upload_preview, reading)
     if not continues:
         raise HTTPSeeOther(_path(now))
     if _columns(now) != _columns(upload_preview):
@@ -306,6 +298,20 @@ async def change_read_options(request: web.Request) -> web.StreamResponse:
     if seen is not None and chosen_fields(form, seen) != tuple(column.field for column in columns_of(now)):
         raise HTTPSeeOther(f"{_path(now)}?columns=changed")  # another worksheet with the same headers
     return await _to_preview(request, now)
+
+
+async def _save_reading(request: web.Request, upload_preview: UploadPreview, reading: ReadOptions) -> UploadPreview:
+    """Save how a sheet is read, without the columns that it does not have when it is read so."""
+    console, principal = console_of(request), principal_of(request)
+    changed = await console.change_read_options(upload_preview, reading, principal)
+    await record_action(request, "sheet read otherwise", changed.upload_id, changed.name)
+    now = await console.upload_previews.get(changed)
+    if now.parsed.sheet_preview is None:
+        return now
+    fitting = of_present_columns(reading, now.parsed.sheet_preview)
+    if fitting == reading:
+        return now
+    return await console.upload_previews.get(await console.change_read_options(now, fitting, principal))
 
 
 def _columns(upload_preview: UploadPreview) -> Sequence[str]:
