@@ -291,14 +291,13 @@ def _rows(
         texts = [tuple(value if type(value) is str else cell_text(value) for value in values) for values in chunk]
         if errors:
             texts = [_with_errors(margin + cells, errors.get(row + at), first) for at, cells in enumerate(texts, 1)]
-        if merged:
-            texts = _without_covered(texts, row, first, merged)
+        yield _without_covered(texts, row, first, merged)
         row += len(chunk)
-        yield texts
     last = max(errors, default=0)
     while row < last:  # rows of nothing but formulas without a value, which calamine does not count
         end = min(last, row + size)
-        yield [_with_errors((), errors.get(at), first) for at in range(row + 1, end + 1)]
+        texts = [_with_errors((), errors.get(at), first) for at in range(row + 1, end + 1)]
+        yield _without_covered(texts, row, first, merged)
         row = end
 
 
@@ -335,6 +334,8 @@ def _without_covered(
         first: The first column of their texts, from 0.
         merged: The first and the last place of each merged cell, as row and column from 0.
     """
+    if not merged:
+        return rows
     changed: dict[int, list[str]] = {}
     for (top, left), (bottom, right) in merged:
         for at in range(max(top - above, 0), min(bottom - above + 1, len(rows))):

@@ -290,6 +290,16 @@ def test_what_a_merged_cell_of_xlsb_covers_counts_as_blank() -> None:
         assert [("merged" in note) for note in sheet.info.notes] == [True] * (not text)
 
 
+def test_a_formula_without_a_value_below_all_values_counts_as_blank_where_a_merged_cell_covers_it() -> None:
+    row = '<row r="2"><c r="A2" t="str"><v>r</v></c><c r="B2" t="str"><v>Finance</v></c></row>'
+    hidden = '<row r="3"><c r="B3"><f>1+1</f></c></row>'
+    for merged, expected in (("", [[], ["error_cell", "missing_account"]]), ('<mergeCell ref="B2:B3"/>', [[]])):
+        sheet = f"<sheetData>{HEAD}{row}{hidden}</sheetData><mergeCells>{merged}</mergeCells>"
+        xml = f"<worksheet {MAIN}>{sheet}</worksheet>".encode()
+        found = cells(changed(GOOD, lambda parts, xml=xml: parts.update({SHEET: xml})))
+        assert [errors for _, errors in found] == expected
+
+
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
