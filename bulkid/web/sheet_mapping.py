@@ -87,10 +87,10 @@ def _duplicate(seen: SheetPreview, fields: Sequence[str], index: int) -> str:
 def mapping_errors(columns: Sequence[ColumnLine], seen: SheetPreview) -> list[str]:
     """Why the columns cannot be used as they are, as sentences to stand above them; none where nothing is known."""
     found = []
-    refused = [bool(seen.headers[column.index].strip()) for column in columns if column.error]
-    if True in refused:
+    refused = [seen.headers[column.index].strip() for column in columns if column.error]
+    if any(refused):
         found.append("Two columns are read as the same field.")
-    if False in refused:
+    if not all(refused):
         found.append("A column without a header cannot be used.")
     if any(column.hint for column in columns):
         found.append("A header might be misspelt. Check what it means, then continue.")
