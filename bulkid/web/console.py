@@ -36,7 +36,7 @@ from bulkid.web.auth.passwords import HASHER
 from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.auth.users import Authenticator
-from bulkid.web.job_runner import Job, JobRunner
+from bulkid.web.job_runner import Job, JobRunner, StartEntry
 from bulkid.web.previews import BusyError, PreviewTask, UploadPreview, UploadPreviews, changed_accounts
 from bulkid.web.sse import RunFeeds
 from bulkid.web.uploads import ReadOptions, Upload, UploadLimits, Uploads
@@ -95,22 +95,6 @@ class DeletionsNotConfirmedError(UsageError):
 
 class TrialTooLargeError(UsageError):
     """The first accounts of a plan alone change more of the organisation than the limit."""
-
-
-@dataclass(eq=False, slots=True)
-class _StartEntry:
-    """The entry of the audit log on the start of a run, which sends nothing before."""
-
-    resumes: bool  # whether the run has begun before
-    settled: anyio.Event = field(default_factory=anyio.Event)  # it is written, or cannot be
-    is_written: bool = False
-
-    async def require(self) -> None:
-        """Wait for the entry; raise InterruptedRunError or, for a new run, UsageError where it cannot be written."""
-        await self.settled.wait()
-        if not self.is_written:
-            message = "The start of this run could not be recorded in the audit log: nothing was sent."
-            raise (InterruptedRunError if self.resumes else UsageError)(message, hint="Start it again.")
 
 
 @dataclass(slots=True)
@@ -318,7 +302,7 @@ class Console:
         if approves:
             options = replace(options, approved=approved)
         stale = ""  # how the plan differs from the one that was shown
-        entry = _StartEntry(resumes=bool(upload.rest_of))
+        entry = StartEntry(resumes=bool(upload.rest_of))
 
         async def confirm_plan(job: Job, now: runs.Preview) -> bool:
             nonlocal stale
@@ -494,6 +478,7 @@ class Console:
                 "Only rows that no preview has shown are pending now: nothing was sent.", hint="Resume it again."
             )
 
+        await in_thread(runs.find_resumable_run, run.run_id, self.state_dir, self.context.database_url)
         await record_action("run resumed", run.run_id, "")
         try:
             return await self.job_runner.start(work, principal.name, unexpected)

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 from anyio.abc import TaskGroup
 
-from bulkid.errors import BulkidError, InterruptedRunError
+from bulkid.errors import BulkidError, InterruptedRunError, UsageError
 from bulkid.logs import log
 from bulkid.model import RunRecord
 from bulkid.runs import Context, Hooks, Preview, Progress, RunResult, Snapshot, Stop
@@ -67,6 +67,22 @@ class Job(Hooks):
     async def confirm(self, preview: Preview) -> bool:
         """Return whether to send the plan."""
         return await self.confirm_plan(self, preview)
+
+
+@dataclass(eq=False, slots=True)
+class StartEntry:
+    """The entry of the audit log on the start of a run, which sends nothing before."""
+
+    resumes: bool  # whether the run has begun before
+    settled: anyio.Event = field(default_factory=anyio.Event)  # it is written, or cannot be
+    is_written: bool = False
+
+    async def require(self) -> None:
+        """Wait for the entry; raise InterruptedRunError or, for a new run, UsageError where it cannot be written."""
+        await self.settled.wait()
+        if not self.is_written:
+            message = "The start of this run could not be recorded in the audit log: nothing was sent."
+            raise (InterruptedRunError if self.resumes else UsageError)(message, hint="Start it again.")
 
 
 class JobRunner:

@@ -1,6 +1,7 @@
 """Checks of every request before its handler (host, session, role, CSRF token, origin); errors as answers."""
 
 import errno
+import re
 from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from ipaddress import ip_address
@@ -77,6 +78,8 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPException as error:
         if error.status < 400:  # noqa: PLR2004 - a redirect
             raise
+        if error.status == 405 and request.method == "GET" and _is_form_address(request):  # noqa: PLR2004
+            raise web.HTTPSeeOther(page_of_form(request)) from None
         message, hint = _HTTP_MESSAGES.get(error.status, (error.reason, ""))
         answer = refusal(request, error.status, message, hint)
         if "Allow" in error.headers:
@@ -337,10 +340,34 @@ async def sign_in_first(request: web.Request) -> web.Response:
     """Answer 401: with the sign-in page to a user, with an object to a script."""
     if route_kind_of(request) is not RouteKind.PAGE:
         return refusal(request, 401, "There is no session, or it has ended.", "Sign in again.")
-    wanted = request.path_qs if request.method in SAFE_METHODS else "/"  # percent-encoded
+    wanted, failed = request.path_qs, ""  # percent-encoded
+    if request.method not in SAFE_METHODS:
+        wanted, failed = (
+            page_of_form(request),
+            "Your session has ended: nothing was done. Sign in, and send the form again.",
+        )
     console = console_of(request)
     users = [] if console.authenticator.has_users else await in_thread(console.store.users)
-    return page(request, "signin.html", status=401, next=wanted, failed=LINKS_DISABLED if users else "")
+    return page(request, "signin.html", status=401, next=wanted, failed=LINKS_DISABLED if users else failed)
+
+
+_PAGES: Final = re.compile(r"/(?:sheets/[^/]+|runs/[^/]+|account|tokens|status)(?=/|\Z)")
+"""The pages with forms, in the addresses that the forms are sent to; the others are sent from the home page."""
+
+
+def page_of_form(request: web.Request) -> str:
+    """The page whose form is sent to the address of a request."""
+    path = request.rel_url.raw_path
+    folder, _, last = path.rpartition("/")
+    if last in {"start", "reject"}:
+        return f"{folder}/preview"
+    found = _PAGES.match(path)
+    return found[0] if found else "/"
+
+
+def _is_form_address(request: web.Request) -> bool:
+    """Whether a page of the console sends forms to the address of a request, and it is no page itself."""
+    return route_kind_of(request) is RouteKind.PAGE and page_of_form(request) != request.rel_url.raw_path
 
 
 def check_origin(request: web.Request) -> None:

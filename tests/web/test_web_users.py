@@ -21,8 +21,8 @@ from bulkid.web.auth.throttle import AttemptCounter, Throttle, device_of, networ
 from bulkid.web.auth.users import SignInError, UserAuthenticator, issue_token
 from bulkid.web.console import ServeOptions
 from bulkid.web.middleware import forwarded_address
-from bulkid.web.server import make_app
-from tests.support.web_console import browser_at, run_id_of, sheet, world
+from bulkid.web.server import ROUTES, make_app
+from tests.support.web_console import World, browser_at, run_id_of, sheet, world
 from tests.support.web_users import HASH, PASSWORD, add_users, sign_in, signed_in, team
 
 
@@ -34,6 +34,46 @@ async def test_users_sign_in_and_go_on_to_what_they_wanted(tmp_path: Path) -> No
         page = await sign_in(console.browser, "Olaf", onward="/runs?show=open")
         assert page.status == 200
         assert page.url.endswith("/runs?show=open")
+
+
+@pytest.mark.parametrize(
+    ("sent", "page"),
+    [
+        ("/sheets/0123456789abcdef/start", "/sheets/0123456789abcdef/preview"),
+        ("/sheets/0123456789abcdef/reject", "/sheets/0123456789abcdef/preview"),
+        ("/sheets/0123456789abcdef", "/sheets/0123456789abcdef"),
+        ("/runs/20260101-000000-aaaa/undo", "/runs/20260101-000000-aaaa"),
+        ("/account/sessions/end", "/account"),
+        ("/tokens", "/tokens"),
+        ("/export", "/"),
+    ],
+)
+async def test_a_form_that_is_sent_after_the_session_has_ended_leads_back_to_its_page(
+    tmp_path: Path, sent: str, page: str
+) -> None:
+    async with team(tmp_path) as console:
+        answer = await console.browser.post(sent)
+        assert answer.status == 401
+        assert "Your session has ended: nothing was done. Sign in, and send the form again." in answer.text
+        assert f'name="next" value="{page}"' in answer.text
+        assert "Your session has ended" not in (await console.browser.get("/runs")).text
+
+
+async def test_the_address_of_a_form_opens_the_page_of_the_form(console: World) -> None:
+    """A refused form leaves its address in the browser, which opens it again with a saved tab."""
+    path = await console.browser.preview("accounts.csv", sheet(2))
+    run_id = run_id_of(await console.browser.start(path))
+    await console.browser.run_ended(run_id)
+    pages = {route.path for route in ROUTES if route.method == "GET"}
+    forms = [route.path for route in ROUTES if route.method == "POST" and route.path not in pages]
+    values = {"{upload}": path.rpartition("/")[2], "{run}": run_id, "{token}": "none"}
+    opened = [form for form in forms if not form.startswith("/api/")]
+    assert len(opened) > 15
+    for form in opened:
+        address = form
+        for name, value in values.items():
+            address = address.replace(name, value)
+        assert (await console.browser.get(address)).status == 200, form
 
 
 @pytest.mark.parametrize("onward", ["//evil.example/", "https://evil.example/", "/\\evil.example", "/\x7f"])
