@@ -14,6 +14,7 @@ from bulkid.model import CHANGED, NEW_GROUP, Account, Action, DesiredState, Grou
 from bulkid.planning.creation import DELETION_NOT_ALLOWED
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.export_rows import account_time, has_time
+from bulkid.planning.partial_changes import PARTLY_DONE
 from bulkid.planning.plan import diff, may_be_everyone
 from bulkid.planning.resolve import Resolution
 from bulkid.resources import current
@@ -440,11 +441,6 @@ def _has_logged_in_since(before: str, present: str) -> bool:
 
 def _yes(is_so: bool) -> str:
     return "yes" if is_so else "no"
-
-
-PARTLY_DONE = frozenset({"not_applied", "group_gone", "group_not_created"})
-"""Error codes of failed accounts that have part of the change, maybe: one that the server called changed, and that did
-not read so; one that waited for a group which was deleted, or could not be created, while others had taken it in."""
 
 
 def may_have_changed(item: RunItem, new_groups: Collection[str] = ()) -> bool:

@@ -1,6 +1,5 @@
 """Accounts that another client changes between a run and its resume: the report and an undo know of that change."""
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +19,12 @@ from tests.support.life_server import (
     killed_when,
     rows_of,
     serving,
+    undone,
     wanted,
 )
 
 GROUPS = {"g-1": "One", "g-2": "Two", "g-3": "Three"}
 DELETE = Action.DELETE
-
-
-def undone(folder: Path, server: LifeServer) -> dict[str, Status]:
-    """Undo the run; gives the status of each row by name."""
-    how = runs.RunOptions(report_dir=folder / "reports", allow_delete=True)
-    context = runs.Context(state_dir=folder / "state", clock=Hurried(1000.0), random=random.Random(7).random)
-
-    async def undo() -> runs.RunResult:
-        return await runs.undo("last", runs.Target(url=URL, access_token="1234"), how, context, recreate=True)
-
-    with serving(server):
-        result = anyio.run(undo)
-    return {name: row.status for name, row in rows_of(folder, result.run.run_id).items()}
 
 
 def state(server: LifeServer) -> tuple[str, set[str]]:

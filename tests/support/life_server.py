@@ -326,6 +326,19 @@ def go_on(folder: Path, server: LifeServer, hooks: runs.Hooks | None = None, **m
         return anyio.run(runs.resume, "", target, context)
 
 
+def undone(folder: Path, server: LifeServer) -> dict[str, Status]:
+    """Undo the newest run; gives the status of each row by name."""
+    how = runs.RunOptions(report_dir=folder / "reports", allow_delete=True)
+    context = runs.Context(state_dir=folder / "state", clock=Hurried(1000.0), random=random.Random(7).random)
+
+    async def undo() -> runs.RunResult:
+        return await runs.undo("last", runs.Target(url=URL, access_token="1234"), how, context, recreate=True)
+
+    with serving(server):
+        result = anyio.run(undo)
+    return {name: row.status for name, row in rows_of(folder, result.run.run_id).items()}
+
+
 @contextmanager
 def waits() -> Iterator[list[float]]:
     """Give the seconds of each wait that a run begins meanwhile."""

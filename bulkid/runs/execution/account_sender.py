@@ -20,6 +20,7 @@ from bulkid.journal.writer import OutcomeWriter
 from bulkid.logs import log
 from bulkid.model import Account, Change, FailureBound, Outcome, ReplyKind, Status, Via
 from bulkid.planning.directory import Absent, Directory, Unknown
+from bulkid.planning.partial_changes import partly_applied, shows_part
 from bulkid.planning.plan import confirms, shortfall, values_confirmed
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread, task_group, until_stopped
@@ -72,6 +73,7 @@ class AccountSender:
     unknown: dict[int, str] = field(default_factory=dict)  # creations and deletions that nothing shows, with the reason
     failures: int = 0  # accounts settled as failed
     suspects: set[int] = field(default_factory=set)  # members of refused batches, until they are updated
+    partly: set[int] = field(default_factory=set)  # accounts that may have part of their change: an undo must know
     _changes: dict[int, Change] = field(default_factory=dict)  # given to the engine and not settled
     _sent_again: set[int] = field(default_factory=set)  # given to the engine before: a request may have left already
     _not_submitted: int = 0  # number of changes of the last `send_each` that were not given to the engine
@@ -261,6 +263,8 @@ class AccountSender:
             self.pause(self.stop.reason)
 
     def _record_failure(self, number: int, outcome: Outcome) -> None:
+        if number in self.partly:
+            outcome = partly_applied(outcome)
         self.failures += 1
         self.progress.failed += 1
         self.writer.add(number, outcome)
@@ -369,7 +373,10 @@ class AccountSender:
             code, error = "not_applied", f"The server answered {reply.status}, but the account reads: {missing}"
         else:
             code, error = reply.error_code, reply.error
-        self._record_failure(account.number, failed_outcome(settled, code, error)._replace(finished_at=finished_at))
+        outcome = failed_outcome(settled, code, error)._replace(finished_at=finished_at)
+        if isinstance(after, Account) and shows_part(account.change, after):
+            outcome = partly_applied(outcome)
+        self._record_failure(account.number, outcome)
 
 
 def too_many_failures(failures: int, bound: FailureBound) -> TooManyFailuresError:

@@ -69,6 +69,7 @@ async def apply(
                     bound=bound,
                     bounded_accounts=accounts + failed,
                     failures=failed,
+                    partly=set(plan.partly),
                 )
                 tasks.start_soon(background)
                 context.hooks.stage("send")

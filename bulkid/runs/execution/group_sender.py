@@ -103,6 +103,8 @@ class GroupSender:
     _status: Tally = field(default_factory=Tally)  # the HTTP status of the last response for each of them
     _attempts: Tally = field(default_factory=Tally)
     _intended: Tally = field(default_factory=Tally)  # 1 once the intent is journaled
+    _maybe_changed: Tally = field(default_factory=Tally)  # 1 once a request for it passed, or may have
+    _left_out: dict[Batch, frozenset[int]] = field(default_factory=dict)  # members that a first request did not name
     _failed: set[int] = field(default_factory=set)
     _deleted_groups: set[str] = field(default_factory=set)  # folded ids of groups that were deleted during the run
     _refused: list[GroupRefusal] = field(default_factory=list)  # of groups that refused their check
@@ -138,6 +140,7 @@ class GroupSender:
             async with until_stopped(stop):
                 individual = await self._read_back()
         by_account = {*individual, *self.queue.individual} - self._failed  # another batch of theirs may be refused, too
+        self.sender.partly.update(number for number in by_account if self._maybe_changed[number])
         return [(number, self.changes[number]) for number in sorted(by_account)]
 
     async def _send_batches(self, batches: list[Batch], stop: Stop) -> None:
@@ -185,6 +188,7 @@ class GroupSender:
 
     def _request(self, batch: Batch) -> Request:
         """Make the request of a batch with the group's present name, without members that are sent by account."""
+        self._left_out.setdefault(batch, frozenset(self.queue.individual.intersection(batch.members)))
         return put_group(
             self.names.organization_id,
             self.names.last_known(batch.group_id),  # the server refuses the request for a deleted group
@@ -213,8 +217,12 @@ class GroupSender:
     def _settled(self, settled: Settled) -> None:
         batch = self._in_flight.pop(settled.key)
         kind = settled.reply.kind
+        left_out = self._left_out.pop(batch, ())
+        maybe_changed = kind is ReplyKind.OK or settled.maybe_applied
         for number in batch.members:
             self._attempts[number] += settled.attempts
+            if maybe_changed and number not in left_out:
+                self._maybe_changed[number] = 1
         if kind is ReplyKind.OK:
             for number in self.queue.accepted(batch):
                 self._accept(number, settled.reply.status or 0)

@@ -25,6 +25,7 @@ from bulkid.model import (
 )
 from bulkid.planning.cover import GroupBatch
 from bulkid.planning.directory import Absent, Directory, Unknown
+from bulkid.planning.partial_changes import has_part, partly_applied
 from bulkid.planning.plan import ChangeDescriber, Plan, describe, diff
 from bulkid.planning.preconditions import (
     CHANGED_SINCE,
@@ -114,6 +115,7 @@ class SendPlan(NamedTuple):
     creations: tuple[tuple[int, Change], ...] = ()
     deletions: tuple[tuple[int, Change], ...] = ()
     sent_before: frozenset[int] = frozenset()  # run items of creations that an earlier attempt may have sent
+    partly: frozenset[int] = frozenset()  # run items whose accounts have part of their change, by an earlier attempt
     failed: int = 0  # accounts that failed before anything was sent
     unknown: Mapping[int, str] = MappingProxyType({})  # why it is not known whether an account exists
 
@@ -230,6 +232,7 @@ class Comparison(NamedTuple):
     changes: list[tuple[int, Change]]  # to send
     unknown: dict[int, str]  # pending, because it is not known whether the account exists; with the reason
     existing: list[RunItem]  # whose account is in another state than planned: with the state that their change is from
+    partly: set[int]  # whose accounts have part of their change, by an earlier attempt
     replaced: Mapping[str, str] = MappingProxyType({})  # ids of new groups, with those of the groups to use instead
 
     @property
@@ -257,7 +260,7 @@ class _Comparer:
     directory: Directory
     now: float  # seconds since the epoch
     with_preconditions: bool
-    result: Comparison = field(default_factory=lambda: Comparison([], [], {}, []))
+    result: Comparison = field(default_factory=lambda: Comparison([], [], {}, [], set()))
 
     def compare(self, item: RunItem) -> None:
         """Decide what becomes of a run item, and add it to the result."""
@@ -278,6 +281,8 @@ class _Comparer:
 
     def _compare_state(self, item: RunItem, account: Account | None) -> None:
         """Compare a run item with its account; None: an account to create does not exist, or the run is blind."""
+        if item.intended and account is not None and has_part(item, account, self.directory):
+            self.result.partly.add(item.number)
         desired = without_exact_list(item, self.directory) if self.with_preconditions else item.desired
         if conflict := self._conflict(item, desired, account):
             self._fail(item, CHANGED_SINCE, left_alone(conflict))
@@ -316,7 +321,8 @@ class _Comparer:
             self.result.existing.append(item._replace(before=before, changes=changes))
 
     def _fail(self, item: RunItem, code: str, error: str) -> None:
-        self._settle(item, Outcome(Status.FAILED, error_code=code, error=error, finished_at=self.now))
+        outcome = Outcome(Status.FAILED, error_code=code, error=error, finished_at=self.now)
+        self._settle(item, partly_applied(outcome) if item.number in self.result.partly else outcome)
 
     def _settle(self, item: RunItem, outcome: Outcome) -> None:
         self.result.settled.append((item.number, outcome))

@@ -252,6 +252,7 @@ class Execution:
 
         await in_thread(self._journal_comparison, found)
         failed, unknown, changes, strategy = len(found.failed), found.unknown, found.changes, plan.strategy
+        partly = frozenset(found.partly)
         sent_before = frozenset(
             [item.number for item in items if item.intended and item.desired.action is Action.CREATE]
         )
@@ -259,7 +260,7 @@ class Execution:
         items.clear()
         del plan, found  # frees the accounts, as each change is read
         send_plan = send_plan_of(directory, consume(changes), strategy)
-        return send_plan._replace(sent_before=sent_before, failed=failed, unknown=unknown)
+        return send_plan._replace(sent_before=sent_before, partly=partly, failed=failed, unknown=unknown)
 
     def _journal_comparison(self, found: Comparison) -> None:
         run_id = self.record.run_id
