@@ -16,7 +16,7 @@ from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
 from bulkid.config.settings import Settings
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BulkidError, UsageError
-from bulkid.model import Phase, RunStatus
+from bulkid.model import Phase, RunRecord, RunStatus
 from bulkid.report.summary import as_options
 from bulkid.text import as_argument, count_of, unnumbered
 
@@ -50,11 +50,22 @@ def undo(text: str, settings: Settings, *, recreate: bool = False, show_all: boo
     """Put back what a run changed; with ``recreate`` create the accounts again that it deleted."""
     with errors_as_json("undo", wanted=settings.json):
         record = library.find_run(text, settings.state_dir, database_url_of(settings))
+        in_sandbox = _is_in_sandbox(record, settings, "undone")
     if not settings.yes and not is_interactive():
         options = " --recreate" * recreate + repeated_options(settings)
         raise _no_terminal(f"Undo it without being asked: bulkid undo {text}{options} --yes")
-    use_sandbox = settings.sandbox or bool(record.options.get("sandbox"))
-    return _run(partial(library.undo, text, recreate=recreate), settings, use_sandbox=use_sandbox, show_all=show_all)
+    return _run(partial(library.undo, text, recreate=recreate), settings, use_sandbox=in_sandbox, show_all=show_all)
+
+
+def _is_in_sandbox(record: RunRecord, settings: Settings, done: str) -> bool:
+    """Return whether a run is one of the sandbox; raise where the user asks for the sandbox, and it is not."""
+    in_sandbox = bool(record.options.get("sandbox"))
+    if settings.sandbox and not in_sandbox:  # else what is meant as a rehearsal would change the real accounts
+        raise UsageError(
+            f"Run {record.run_id} is one of {record.base_url}, and cannot be {done} in the sandbox: nothing was sent.",
+            hint="Leave out --sandbox (and BULKID_SANDBOX); a rehearsal is a run of the sheet with --sandbox.",
+        )
+    return in_sandbox
 
 
 def resume(
@@ -65,13 +76,7 @@ def resume(
         record = library.find_resumable_run(
             text, settings.state_dir, database_url_of(settings), skip_invalid=skip_invalid
         )
-        in_sandbox = bool(record.options.get("sandbox"))
-        if settings.sandbox and not in_sandbox:  # else what is meant as a rehearsal would change the real accounts
-            raise UsageError(
-                f"Run {record.run_id} is one of {record.base_url}, and cannot be continued in the sandbox: nothing was "
-                "sent.",
-                hint="Resume it without --sandbox (and BULKID_SANDBOX), or run its sheet with --sandbox.",
-            )
+        in_sandbox = _is_in_sandbox(record, settings, "continued")
     # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
     ask = not yes and library.needs_confirmation(record, settings.state_dir, database_url_of(settings))
     if ask and not is_interactive():

@@ -129,14 +129,16 @@ def test_a_trial_whose_rest_is_resumed_while_the_server_is_away_stays_as_it_was(
     assert_clear(bulkid("resume", "--yes"), 2, "There is nothing to resume", f"bulkid resume {trial['run_id']}")
 
 
-def test_no_run_of_a_server_is_resumed_there_where_the_user_asks_for_the_sandbox(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("command", "done"), [("resume", "continued"), ("undo", "undone")])
+def test_no_run_of_a_server_goes_on_or_back_where_the_user_asks_for_the_sandbox(
+    command: str, done: str, tmp_path: Path
+) -> None:
     renames(tmp_path, 5)
     with hosted(accounts=20) as host:
         bulkid = connected_to(tmp_path, host.url)
         run_id = summary_of(bulkid("run", "sheet.csv", "--yes", "--json", "--first", "2"))["run_id"]
-        assert_clear(
-            bulkid("resume", run_id, "--yes", "--sandbox"), 2, f"Run {run_id} is one of {host.url}", "--sandbox"
-        )
+        refused = bulkid(command, run_id, "--yes", "--sandbox")
+        assert_clear(refused, 2, f"Run {run_id} is one of {host.url}", f"{done} in the sandbox", "Leave out --sandbox")
         assert len(host.puts()) == 2
 
 
