@@ -1,4 +1,4 @@
-"""The examples of ``docs/deploy`` are whole: YAML that parses, settings that exist, and pieces that fit one another."""
+"""The examples of ``docs/deploy``: valid YAML, settings that exist, and files that fit one another."""
 
 import re
 import shutil

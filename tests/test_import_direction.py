@@ -1,6 +1,6 @@
-"""The house's rule: imports only point down, and each heavy library stays in its room. Held over the syntax tree.
+"""Imports point down the layers, and each heavy library is imported by its package alone, by the syntax tree.
 
-Imports inside functions and under ``if TYPE_CHECKING`` count like any other. The second half shows the checker to see.
+Imports inside functions and under ``if TYPE_CHECKING`` count like any other. The second half tests the checker.
 """
 
 import ast
@@ -42,12 +42,12 @@ ORDER = (  # from the ground up: each may import what stands before it
     "cli",
     "__main__",
 )
-ONLY = {  # rooms outside the order, or narrower than it: what of bulkid they may import
+ONLY = {  # packages outside the order, or narrower than it: what of bulkid they may import
     "sandbox": {"model"},
     "notify": {"model", "errors", "text", "redaction", "clock", "logs"},
 }
-ONLY_FOR = {"sandbox": {"cli"}, "cli": {"__main__"}}  # rooms that only these may import
-LIBRARIES = {  # which rooms may import a library (and what lies within it)
+ONLY_FOR = {"sandbox": {"cli"}, "cli": {"__main__"}}  # packages that only these may import
+LIBRARIES = {  # which packages may import a library (and what lies within it)
     "pandas": {"sheet"},
     "python_calamine": {"sheet"},
     "igraph": {"planning"},
@@ -80,7 +80,7 @@ def _absolute(module: str, *, is_package: bool, level: int, name: str) -> str:
 
 
 def _spelled(tree: ast.AST) -> list[str]:
-    """The modules of bulkid, and the libraries that are some rooms' own, that a module's string literals name."""
+    """The modules of bulkid, and the libraries of single packages, that a module's string literals name."""
     texts = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str))
     return [text for text in texts if re.fullmatch(r"bulkid(\.\w+)+", text) or text.split(".")[0] in LIBRARIES]
 
@@ -130,7 +130,7 @@ def _package_violation(package: str, other: str) -> str:
         return f"only {', '.join(sorted(ONLY_FOR[other]))} imports {other}"
     if other not in {*ORDER, *ONLY}:
         return f"{other} has no place in the order"
-    # a room without a place is told of as a whole, not import by import
+    # a package without a place is reported once, not for each of its imports
     if package in ORDER and other in ORDER and ORDER.index(other) > ORDER.index(package):
         return f"{other} does not stand below {package}"
     return ""
@@ -139,11 +139,11 @@ def _package_violation(package: str, other: str) -> str:
 def _library_violation(package: str, module: str, name: str) -> str:
     """Why ``package`` may not import ``name`` from the library module ``module``; "" when it may."""
     full = f"{module}.{name}" if name else module
-    for library, rooms in LIBRARIES.items():
+    for library, allowed in LIBRARIES.items():
         if full != library and not full.startswith(f"{library}."):
             continue
-        if package not in rooms:
-            return f"{library} is for {', '.join(sorted(rooms)) or 'no package'}"
+        if package not in allowed:
+            return f"{library} is for {', '.join(sorted(allowed)) or 'no package'}"
         if library == "aiohttp" and package in SERVERS:
             within = full.split(".")[1] if "." in full else ""
             # "import aiohttp.web" binds the whole of aiohttp, client included
@@ -259,7 +259,7 @@ def test_the_walk_sees_the_whole_package() -> None:
     )
 
 
-# --- the checker sees
+# --- tests of the checker
 
 
 @pytest.mark.parametrize(

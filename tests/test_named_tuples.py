@@ -1,4 +1,4 @@
-"""``new_tuple`` checks nothing: every call of it must give all values of its named tuple, by the syntax tree."""
+"""Every call of ``new_tuple`` gives all values of its named tuple: ``new_tuple`` itself does not check."""
 
 import ast
 from collections.abc import Iterator

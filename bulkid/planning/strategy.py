@@ -207,7 +207,8 @@ def wanted_accounts(requests: Iterable[RowRequest]) -> tuple[tuple[str, ...], tu
 def deletion_names(requests: Iterable[RowRequest], absent: Collection[str]) -> tuple[str, ...]:
     """List the names by which rows may mean the accounts to delete, where no account has their id.
 
-    An account whose id nobody has is deleted already, unless one has the row's name, or the row has a name as its id.
+    An account is deleted already where no account has its id, unless one has the row's name, or the row has a name in
+    place of an id.
 
     Args:
         requests: The rows.

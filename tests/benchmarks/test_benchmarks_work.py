@@ -1,4 +1,4 @@
-"""The benchmarks still run, and their server says what really happened to it."""
+"""The benchmarks run, and their server reports what it received."""
 
 import json
 import socket

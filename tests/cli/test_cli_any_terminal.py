@@ -1,4 +1,4 @@
-"""What a command prints must arrive, whatever the terminal, the pipe or the folder that it is started from."""
+"""Output arrives on every terminal and pipe, from every folder that a command is started in."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Completion: what Tab offers, in the shell itself where it is there; never a traceback, never a file written."""
+"""Shell completion: what Tab offers, in the shell itself where it is installed; no traceback, no file is written."""
 
 import subprocess
 import sys

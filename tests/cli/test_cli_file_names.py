@@ -1,4 +1,4 @@
-"""A file name or a header may hold anything: it stays on its line, and a message about it stays short."""
+"""File names and headers may hold any character: a message about one stays on its line and short."""
 
 import sys
 from pathlib import Path

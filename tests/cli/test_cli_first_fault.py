@@ -1,4 +1,4 @@
-"""The most fundamental fault is said first, and what is no file is said to be none, before anything waits for it."""
+"""The most fundamental error is reported first, and a pipe or device before bulkid waits for its content."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Ctrl+C is known in whatever guise it comes."""
+"""Ctrl+C is recognised also where Python wraps it in another exception."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a command is given reaches the library: each setting, in the field that it is meant for."""
+"""The settings of a command reach the library, each in its own field."""
 
 from dataclasses import fields, replace
 from pathlib import Path

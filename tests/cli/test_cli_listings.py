@@ -1,4 +1,4 @@
-"""What runs and doctor print: whole ids at every width, where a run went, and a verdict."""
+"""The output of ``runs`` and ``doctor``: whole ids at every width, the target of each run, and a verdict."""
 
 import io
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Several jobs in one terminal: a line each, one stop for all."""
+"""Several jobs in one terminal: one line for each, and one stop for all."""
 
 import asyncio
 import io

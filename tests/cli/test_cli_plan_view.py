@@ -1,4 +1,4 @@
-"""The plan in a terminal: a mark for each change, whole names at any width, one line per account in a pipe."""
+"""A plan in a terminal: a mark for each change, whole names at any width; one line for each account in a pipe."""
 
 import io
 from collections.abc import Sequence

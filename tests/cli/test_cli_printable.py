@@ -1,4 +1,4 @@
-"""Whatever names hold, a terminal gets text: no control characters, nothing that reorders a line, no markup."""
+"""Names on a terminal are text: no control characters, nothing that reorders a line, no markup."""
 
 import io
 import subprocess

@@ -1,4 +1,4 @@
-"""What a user types at the prompt: a plan with deletions is sent after the number of accounts to delete alone."""
+"""The prompt: a plan with deletions is sent only after the user has typed the number of accounts to delete."""
 
 import io
 from types import SimpleNamespace

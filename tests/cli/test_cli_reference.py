@@ -1,4 +1,4 @@
-"""The page of the command line is what the help pages say."""
+"""``docs/cli.md`` agrees with the help pages."""
 
 from tests.support.cli_reference import PAGE, cli_reference
 

@@ -1,4 +1,4 @@
-"""What is printed of invalid rows: a table for people, a line for each error in a pipe, and never the file twice."""
+"""How invalid rows are printed: a table in a terminal, a line for each error in a pipe, and the file's name once."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""The tests' own runners of commands: a call in this process and a copy of a process give what a process gives."""
+"""The test helpers that run commands: a call in this process and a forked process give what a real process gives."""
 
 import gc
 import logging

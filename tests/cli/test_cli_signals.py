@@ -1,4 +1,4 @@
-"""No signal is lost, at whatever moment it comes, and one signal is never taken for two."""
+"""A signal is handled once, whenever it arrives."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a command imports: the libraries that it needs, and no others, because their import is most of its start."""
+"""The libraries that each command imports: only those that it needs, since imports take most of its start."""
 
 import subprocess
 import sys

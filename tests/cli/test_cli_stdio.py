@@ -1,4 +1,4 @@
-"""Standard streams: what a terminal takes in parts arrives whole, also where Python does not buffer."""
+"""Standard streams: output arrives whole where a terminal accepts it in parts, also when Python does not buffer."""
 
 import io
 import sys

@@ -1,4 +1,4 @@
-"""The laws of tables: whatever the cells hold, every line fits the terminal, and no character of a cell is lost."""
+"""Properties of tables: every line fits the terminal, and no character of a cell is lost."""
 
 import io
 

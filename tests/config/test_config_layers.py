@@ -1,4 +1,4 @@
-"""Which place wins, what each may hold, and that no fault of any is told without naming it."""
+"""Which layer a setting is taken from, what each layer may hold, and errors that name the layer."""
 
 import os
 import subprocess

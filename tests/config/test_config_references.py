@@ -1,4 +1,4 @@
-"""Addresses that a job file names by where they stand, so that none stands in it."""
+"""Job files refer to the addresses of services by variable or file, and hold none themselves."""
 
 from pathlib import Path
 

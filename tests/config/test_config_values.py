@@ -1,4 +1,4 @@
-"""What each kind of setting takes, and what it refuses."""
+"""The values that each kind of setting accepts and refuses."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""The guard over the command line: what is refused, in which words, and the ways out."""
+"""The limits of changes and deletions over the command line: what is refused, the message, and how to override it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every command as a script sees it: exit code, what is on standard output, what on standard error, which files."""
+"""Every command as a script sees it: exit code, standard output, standard error, and files."""
 
 import csv
 import json

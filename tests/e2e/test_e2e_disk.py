@@ -1,4 +1,4 @@
-"""State and report folders that cannot be written, are full or broken: said clearly, nothing lost, nothing untrue."""
+"""State and report folders that are read-only, full or broken: a clear message, no lost row, no false status."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a wrong setting, a missing scope and a server that is away come to: one message, exit 3, everything pending."""
+"""A wrong setting, a missing scope or an unreachable server: one message, exit code 3, all rows pending."""
 
 import ssl
 import subprocess

@@ -1,4 +1,4 @@
-"""Group requests over real sockets: few PUTs, and for every account its own true outcome, whatever the server does."""
+"""Group requests over real sockets: few PUTs, and a true outcome for every account, whatever the server does."""
 
 import json
 import time

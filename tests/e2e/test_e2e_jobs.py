@@ -1,4 +1,4 @@
-"""Job files from end to end: the three that come with bulkid, what wins over a file, hours, what is gone on with."""
+"""Job files from end to end: the three examples, precedence of settings, hours, and resumed runs."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment: nothing is lost, nothing untrue is said, nothing settled is sent again."""
+"""SIGKILL at any moment: no row is lost, no status is false, no settled account is sent again."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Creations, updates and deletions under faults and SIGKILL: every name exists once, nothing is deleted unasked."""
+"""Creations, updates and deletions under faults and SIGKILL: every name exists once, no other account is deleted."""
 
 import csv
 import json

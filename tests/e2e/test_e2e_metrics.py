@@ -1,4 +1,4 @@
-"""``--metrics-file``: the figures of the newest run, after it and while it goes on; never a reason for it to fail."""
+"""``--metrics-file``: the metrics of the newest run, during and after it; an error there does not fail the run."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Who wants to know is told how a run ended, and whatever comes of that, the run's own end stays as it is."""
+"""Notifications: their recipients, and that a failed notification does not change the result of the run."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""``plan --out`` and ``run --plan``: one person plans, another applies, and nothing but what was planned is done."""
+"""``plan --out`` and ``run --plan``: one user plans, another applies, and only what was planned is sent."""
 
 import json
 import shlex

@@ -1,4 +1,4 @@
-"""The state in PostgreSQL: several hosts share it, and a server that goes away costs nothing that was settled."""
+"""The state in PostgreSQL: several hosts share it; settled accounts stay settled when the server goes away."""
 
 import json
 import signal

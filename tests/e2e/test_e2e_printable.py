@@ -1,4 +1,4 @@
-"""Whatever a sheet, its name and the server's directory hold: on a terminal and in a pipe stands text."""
+"""Hostile names in sheets, file names and the directory are printed as plain text, on a terminal and in a pipe."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""``bulkid runs --prune``: what it says, and what is there afterwards."""
+"""``bulkid runs --prune``: its output, and the runs and files that remain."""
 
 import json
 import sqlite3

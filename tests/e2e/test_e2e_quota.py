@@ -1,4 +1,4 @@
-"""The quota as the server sees it: never more than it allows in any rolling window, whatever the network does."""
+"""The quota as the server counts it: never exceeded in any rolling window, whatever the network does."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""One account that is answered 401 or 403 over real sockets: it fails alone, and costs the run next to nothing."""
+"""One account that is answered 401 or 403 over real sockets: only its row fails, and few requests are repeated."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A run that was refused says what to do, and nobody is sent in circles by an advice to resume it."""
+"""A run that was refused says what to do, and does not advise a resume that would be refused again."""
 
 import re
 import shutil

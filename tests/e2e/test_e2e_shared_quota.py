@@ -1,4 +1,4 @@
-"""Processes that share one quota: never over it together, none of it unused, and none of them starved."""
+"""Processes that share one quota: together they use all of it, never exceed it, and each gets a share."""
 
 import json
 import os

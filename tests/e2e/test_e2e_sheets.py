@@ -1,4 +1,4 @@
-"""One sheet in every format means the same; the sample sheets do to a server what they say."""
+"""One sheet in every format gives the same rows; the sample sheets change what their notes say."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Tokens that end, are taken back, or are refused for good while a run is under way."""
+"""Tokens that expire, are revoked, or are refused for good during a run."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A trial over the command line: what it sends, what it leaves, and the two ways to run the rest."""
+"""A trial over the command line: what it sends, what it leaves, and how the rest is run."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``undo``: what a run changed is put back, whatever became of run or undo; what others changed since is left."""
+"""``undo`` puts back what a run changed, also after kills; accounts that others changed since are left alone."""
 
 import json
 import random

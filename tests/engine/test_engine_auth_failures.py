@@ -1,4 +1,4 @@
-"""A 401 or a 403 is blamed on the one request or on the credential, whichever it is about."""
+"""Whether a 401 or a 403 is due to the one request or to the credential."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""`Engine.call`: one request through the same quota, circuit breaker, rate and retry as everything else."""
+"""`Engine.call`: a single request passes the same quota, circuit breaker, rate and retry as a task."""
 
 from typing import Any
 

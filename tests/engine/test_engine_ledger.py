@@ -1,4 +1,4 @@
-"""The ledger in memory does what every ledger must."""
+"""The ledger in memory meets the contract of every ledger."""
 
 import pytest
 

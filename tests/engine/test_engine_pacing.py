@@ -1,4 +1,4 @@
-"""What the server says is left paces the run: never more than that, and whatever it says no run stalls for ever."""
+"""The engine keeps to the allowance that the server reports, and does not stall whatever it reports."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""The quota: its law over random interleavings, and what it does at its edges."""
+"""The quota: never exceeded over random interleavings, and its edge cases."""
 
 import itertools
 import random
@@ -89,7 +89,7 @@ class World:
         return max((sum(a <= at < b for a, b in spans) for at, _ in spans), default=0)
 
     def longest_idle(self) -> float:
-        """The longest time that somebody waited while every rule had room."""
+        """The longest time that a worker waited while every rule had room."""
         moments = self.moments()
         room = [(a, b) for a, b in itertools.pairwise(moments) if self._has_room(a)]
         longest = 0.0

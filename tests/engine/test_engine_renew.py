@@ -1,4 +1,4 @@
-"""A task that renews its request is sent as it must be at that moment, however often and however late it leaves."""
+"""A task that renews its request is sent with the request of that moment, at every attempt."""
 
 import pytest
 

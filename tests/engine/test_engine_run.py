@@ -1,4 +1,4 @@
-"""`Engine.run`: every task is settled once, whatever comes back; and the ways it ends early."""
+"""`Engine.run`: every task is settled once, whatever the replies are; and the ways in which it ends early."""
 
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence

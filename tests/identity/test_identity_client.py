@@ -1,4 +1,4 @@
-"""Whatever a server does, each send ends with one truthful reply, and on time."""
+"""Each send ends with one true reply in time, whatever the server does."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""Requests are built as the vendor describes them, and answers are read or refused as a whole."""
+"""Requests are built as the vendor describes them, and responses are read or refused as a whole."""
 
 from collections.abc import Callable
 from urllib.parse import unquote

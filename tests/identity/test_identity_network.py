@@ -1,4 +1,4 @@
-"""The way to the server: names, certificates, proxies; and that nothing left, where nothing left."""
+"""Names, certificates and proxies; and that a request which could not be sent is reported as not sent."""
 
 import asyncio
 import base64

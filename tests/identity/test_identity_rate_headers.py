@@ -1,4 +1,4 @@
-"""What is left of the server's limits is read in every form that it is told in, and junk is nothing."""
+"""The server's limits are read in each form of the RateLimit headers; malformed headers are ignored."""
 
 import pytest
 from hypothesis import given

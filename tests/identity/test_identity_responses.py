@@ -1,4 +1,4 @@
-"""What an answer means is decided by its status and form, and by nothing else."""
+"""The meaning of a response depends on its status and form alone."""
 
 from email.utils import formatdate
 

@@ -1,4 +1,4 @@
-"""What an application that nobody configured scopes for is granted, asked of the sandbox over real sockets."""
+"""The scopes that an application gets where none are configured, from the sandbox over real sockets."""
 
 import pytest
 

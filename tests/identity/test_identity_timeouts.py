@@ -1,4 +1,4 @@
-"""Each request has its time; its end is never taken for a cancellation by somebody else, nor the other way round."""
+"""Each request has its own timeout, which is never confused with a cancellation by the caller."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What a token says of itself is read where it can be, and never trips anything where it cannot."""
+"""The claims of a token are read where it is a JWT; any other token raises no error."""
 
 from dataclasses import asdict
 

@@ -1,4 +1,4 @@
-"""Tokens are fetched once for all, in good time; a refusal for good ends the run."""
+"""Tokens are fetched once for all requests, before they expire; a final refusal ends the run."""
 
 from collections.abc import Callable
 from urllib.parse import parse_qs

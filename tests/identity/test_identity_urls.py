@@ -1,4 +1,4 @@
-"""Addresses: what admins know or paste leads to the identity base, or to words that say what is wrong."""
+"""Addresses that admins know or paste lead to the identity base, or to a message that says what is wrong."""
 
 import pytest
 from hypothesis import given

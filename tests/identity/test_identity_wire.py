@@ -1,4 +1,4 @@
-"""What goes over the wire, byte by byte, and that it goes once."""
+"""The bytes that are sent, and that each request is sent once."""
 
 import asyncio
 from typing import Any

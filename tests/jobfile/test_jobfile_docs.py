@@ -1,4 +1,4 @@
-"""What the docs show of job files and schedulers is as they show it."""
+"""The job files and schedules that the docs show are valid."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What a job file may say, what is told of one that says something else, and what wins over it."""
+"""What a job file may hold, the errors of other content, and the settings that override it."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Many rows as few statements: each is inserted once, and ranges say the same as the links that they were made of."""
+"""Many rows in few statements: each is inserted once, and ranges hold the same links as single statements."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Which content counts as taken out of a drop folder: from the claim on, unless it failed or went away."""
+"""The contents that count as taken from a drop folder: from the claim on, unless the file failed or disappeared."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Entries as columns: what many entries have in common is stored and read for each of them as it was."""
+"""Items as columns: values that many items share are stored and read back for each of them."""
 
 from dataclasses import replace
 
@@ -68,7 +68,7 @@ def _planned(run: int, item: RunItem, keys: tuple[str, ...]) -> tuple[object, ..
     def by_key(values: tuple[str | None, ...]) -> dict[str, str]:
         return {key: value for key, value in zip(keys, values, strict=True) if value is not None}
 
-    wish = written(
+    packed = written(
         [
             ("rows", desired.rows, True),
             ("values", by_key(desired.values), any(value is not None for value in desired.values)),
@@ -87,7 +87,7 @@ def _planned(run: int, item: RunItem, keys: tuple[str, ...]) -> tuple[object, ..
             ("last_login", before.last_login, desired.action is Action.DELETE and before.last_login != ""),
         ]
     )
-    return run, item.number, desired.account_id, desired.name, wish, state, item.changes
+    return run, item.number, desired.account_id, desired.name, packed, state, item.changes
 
 
 @given(st.lists(_items(FEW_TEXTS, 1) | _items(ANY_TEXT, 1), max_size=4))

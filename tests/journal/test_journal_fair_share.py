@@ -1,4 +1,4 @@
-"""Fair shares: nobody starves, nothing is left over, nobody gets more than there is."""
+"""Fair shares: every process gets some of the quota, none gets more than is left, and none of it stays unused."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ def waiters(wants: list[int]) -> list[Demand]:
 
 
 def play(count: int, wants: list[int], order: list[int]) -> dict[str, int]:
-    """Let everybody ask in some order, again and again, until nobody is given any more."""
+    """Let all processes ask in some order, again and again, until none is given any more."""
     everybody = waiters(wants)
     used = {waiter.owner: 0 for waiter in everybody}
     given_any = True

@@ -1,4 +1,4 @@
-"""A row that is wrong still says in the report which account it was for."""
+"""The report names the account of an invalid row where the row names one."""
 
 from pathlib import Path
 

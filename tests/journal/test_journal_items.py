@@ -1,4 +1,4 @@
-"""Some items of a run, and groups that take the place of others in all of them."""
+"""Some items of a run by number, and groups that replace others in all items."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What was acknowledged is there: after a kill at any moment, and after the disk was full."""
+"""What was acknowledged is in the journal: after a kill at any moment, and after the disk was full."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""One run per organisation: the lock ends with its owner, is never stolen, and says who holds it."""
+"""One run per organisation: the lock ends with its holder, is never taken over, and names its holder."""
 
 import os
 import sys
@@ -103,7 +103,7 @@ def test_the_lock_is_free_again_when_its_block_ends(tmp_path: Path) -> None:
         pass
     with pytest.raises(ValueError, match="the run's own"), organization_lock(tmp_path, ORGANIZATION, RECORD):
         raise ValueError("the run's own")
-    assert list((tmp_path / "locks").glob("*.json")) == []  # nobody is told of an owner that has gone
+    assert list((tmp_path / "locks").glob("*.json")) == []  # no process hears of an owner that has ended
     try_lock(tmp_path)
 
 

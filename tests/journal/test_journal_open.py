@@ -242,7 +242,7 @@ def test_a_damaged_database(tmp_path: Path) -> None:
 
 @contextmanager
 def without_root() -> Iterator[None]:
-    """Root may write whatever is read-only: be somebody else meanwhile."""
+    """Root may write what is read-only: become another user meanwhile."""
     if os.geteuid() != 0:
         yield
         return

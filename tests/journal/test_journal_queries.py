@@ -1,4 +1,4 @@
-"""Pages of a run's rows and of the runs: the same lines as the whole report has, in parts."""
+"""Pages of rows and of runs hold the same lines as the whole report."""
 
 from dataclasses import replace
 

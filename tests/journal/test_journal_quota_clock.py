@@ -1,4 +1,4 @@
-"""The ledger's own time: never faster than true time, never back, as fast as it wherever that can be told."""
+"""The ledger's clock: never faster than true time, never backwards, and as fast as true time where that is known."""
 
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ moves = st.lists(
 
 
 class World:
-    """True time, a server whose clock somebody sets, a machine that somebody restarts, and processes."""
+    """True time, a server whose clock is set, a machine that is restarted, and processes."""
 
     def __init__(self) -> None:
         self.true = 1000.0

@@ -1,4 +1,4 @@
-"""The durable quota: every ledger's scenarios, and what only one that outlives its process must do."""
+"""The durable quota ledger: the contract of every ledger, and what survives its process."""
 
 import math
 from contextlib import ExitStack
@@ -25,7 +25,7 @@ from tests.support.journal_data import Place, allow_pages, finish, record, start
 from tests.support.ledger_scenarios import SCENARIOS, Scenario
 
 PUT3 = QuotaRule("PUT", 3, 10.0)
-LAPSE_S = 3.0  # how long somebody who asked is taken to want more, with a window of ten seconds
+LAPSE_S = 3.0  # how long a process that asked is taken to want more, with a window of ten seconds
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +211,7 @@ async def test_a_response_reported_twice_counts_once(journal: Journal) -> None:
 
 @pytest.mark.parametrize("step", [-1e6, -50.0, 5.0, 1e6])
 async def test_a_clock_that_is_set_opens_nothing_early_and_makes_nobody_wait_longer(place: Place, step: float) -> None:
-    """Also for somebody else, and for somebody who comes new to a file."""
+    """Also for another process, and for one that opens the file for the first time."""
     clock = FakeClock()
     with place.open() as one, place.open() as two:
         mine, theirs = (JournalLedger(journal, "org", "run", clock) for journal in (one, two))

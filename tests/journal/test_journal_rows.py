@@ -1,4 +1,4 @@
-"""Rows, entries and outcomes: what goes in comes out, and each row has one status at every moment."""
+"""Rows, items and outcomes: stored values are read back, and each row has one status at every moment."""
 
 import threading
 import tracemalloc

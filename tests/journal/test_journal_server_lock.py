@@ -1,4 +1,4 @@
-"""Locks that a server keeps: gone with their owner, from wherever it is looked at; never taken from one that lives."""
+"""Locks in a server's database: released when their holder ends, on whatever host; never taken from a live holder."""
 
 import signal
 import sys
@@ -259,7 +259,7 @@ def test_a_closed_journal_stops_its_heartbeat(postgres: Place) -> None:
             thread.join(20)
             assert not thread.is_alive()
     with elsewhere(postgres).open() as journal:
-        take(journal)  # on this host it is seen at once that nobody holds it any more
+        take(journal)  # on this host it is known at once that no process holds it any more
 
 
 def test_runs_side_by_side_in_one_process_share_connections_and_do_not_share_locks(postgres: Place) -> None:

@@ -1,4 +1,4 @@
-"""A database on a server: made when it is new; every way in which it cannot be used is told, without the password."""
+"""A database on a server: set up when it is new; every reason why it cannot be used is named, without the password."""
 
 import builtins
 import secrets

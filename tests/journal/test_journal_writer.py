@@ -1,4 +1,4 @@
-"""Group commit: cheap to add to, durable soon, and nothing lost by a cancellation, an error or a full disk."""
+"""Group commit: cheap to add to, durable soon; a cancellation, an error or a full disk loses nothing."""
 
 import asyncio
 from collections.abc import Iterator

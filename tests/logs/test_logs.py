@@ -1,4 +1,4 @@
-"""Lines as they leave the process: form, level, run, no secrets."""
+"""Log lines: form, level, run id, no secrets."""
 
 import ast
 import io

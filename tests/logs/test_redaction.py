@@ -1,4 +1,4 @@
-"""Secrets do not get out: by what is known, and by the place where they stand."""
+"""Secrets are redacted where they are registered, and where their context shows that they are secrets."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What is told of a run: all that a person needs, in plain words, and no more than fits."""
+"""The message about a run: everything that a user needs, in plain words, within the limits of services."""
 
 from pathlib import Path
 from typing import Any

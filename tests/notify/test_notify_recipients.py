@@ -1,4 +1,4 @@
-"""Who is told: addresses are read from text, chosen by outcome, and never shown."""
+"""Recipients: addresses are read from text, chosen by outcome, and never shown."""
 
 import pytest
 from hypothesis import example, given

@@ -1,4 +1,4 @@
-"""The guard: what a plan may change before somebody must say that it is really meant."""
+"""The limits of how many accounts a plan may change or delete without ``--yes-really``."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Which request carries which change: held against a try of every possible choice."""
+"""Which request carries which change: compared with a search of every possible choice."""
 
 from collections import Counter
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The words for a change: what they say of each field and group, and that they come apart again."""
+"""The text of a change names every field and group, and can be parsed back."""
 
 import re
 from dataclasses import replace

@@ -25,7 +25,7 @@ def test_the_guides_own_example_adds_one_group_and_carries_the_display_name() ->
 
 
 @pytest.mark.parametrize(
-    ("now", "wished", "carried", "renames"),
+    ("now", "requested", "carried", "renames"),
     [
         ("Roby", None, "Roby", False),
         ("Roby", "Roby", "Roby", False),
@@ -37,9 +37,9 @@ def test_the_guides_own_example_adds_one_group_and_carries_the_display_name() ->
     ],
 )
 def test_a_display_name_is_always_carried_and_renames_only_when_it_differs(
-    now: str, wished: str | None, carried: str, renames: bool
+    now: str, requested: str | None, carried: str, renames: bool
 ) -> None:
-    change = diff(want(wished), account(display_name=now), directory())
+    change = diff(want(requested), account(display_name=now), directory())
     assert (change.values[0], change.sets_fields, change.empty) == (carried, renames, not renames)
 
 

@@ -1,4 +1,4 @@
-"""What holds for every sheet and every directory."""
+"""Properties that hold for every sheet and every directory."""
 
 import random
 from collections.abc import Callable

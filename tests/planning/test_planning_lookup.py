@@ -1,4 +1,4 @@
-"""Which text means which account or group: the exact one, or the only one that differs by case alone, or none."""
+"""Which account or group a text names: the exact one, the only one that differs by case alone, or none."""
 
 import sys
 import unicodedata

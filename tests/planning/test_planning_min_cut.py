@@ -1,4 +1,4 @@
-"""The minimum cut has two methods: one of our own that takes little, and a library for what that finds too hard."""
+"""The minimum cut: bulkid's own search gives the cut of the library, and leaves hard cases to the library."""
 
 import random
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The plan file: what is written is read back the same, and nothing else is taken for a plan."""
+"""Plan files: what is written is read back the same, and other files are refused."""
 
 import json
 from collections.abc import Callable

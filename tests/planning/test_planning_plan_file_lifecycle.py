@@ -55,9 +55,9 @@ def resolved(data: bytes, there: Directory, rules: PreconditionRules = RULES) ->
 
 @LAW
 @given(desired_states(), states())
-def test_what_is_written_is_read_back_as_the_same_plan(wished: tuple[DesiredState, ...], before: State) -> None:
+def test_what_is_written_is_read_back_as_the_same_plan(desired_states: tuple[DesiredState, ...], before: State) -> None:
     there = known(before)
-    plan = planned(wished, before)
+    plan = planned(desired_states, before)
     data = written(plan, there)
     counts = json.loads(data)["counts"]
     actions = [change.action for change in plan.changes]
@@ -81,9 +81,9 @@ def state_of(name: str, state: Sequence[Account]) -> Account | None:
 @LAW
 @given(desired_states(), states(), states(), st.sets(st.integers(0, 5)))
 def test_only_accounts_that_are_as_planned_from_are_created_or_deleted(
-    wished: tuple[DesiredState, ...], before: State, others: State, meddled: set[int]
+    desired_states: tuple[DesiredState, ...], before: State, others: State, meddled: set[int]
 ) -> None:
-    plan = planned(wished, before)
+    plan = planned(desired_states, before)
     present = [others[number] if number in meddled else each for number, each in enumerate(before)]
     present += [account(f"new-{number}", f"BOT {number}", "X") for number in range(3) if number + 3 in meddled]
     there = known(tuple(present))
@@ -132,12 +132,12 @@ def test_a_new_group_that_exists_by_then_is_used_and_one_that_no_account_joins_i
 def a_plan(**change: Any) -> dict[str, Any]:
     """A plan with an update, a creation and a deletion, changed at some places (``accounts__0__id=...``)."""
     before = (account(), account("a-3", "ÜBER-bot", "Uber")._replace(last_login="2026-01-31T08:15:00Z"))
-    wished = [
+    desired_states = [
         wanted(2, "Roby01", Action.UPDATE, values=("Robbie",)),
         wanted(3, "bot 0", Action.CREATE, values=("Bot",), add=("g-fin", NEW.id)),
         wanted(4, "ÜBER-bot", Action.DELETE),
     ]
-    plan: dict[str, Any] = json.loads(written(planned(wished, before), known(before)))
+    plan: dict[str, Any] = json.loads(written(planned(desired_states, before), known(before)))
     for place, value in change.items():
         *path, last = [int(part) if part.isdecimal() else part for part in place.split("__")]
         target: Any = plan

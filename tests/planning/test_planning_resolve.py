@@ -1,4 +1,4 @@
-"""Rows one by one, and together: what each becomes, and what it is told when it cannot."""
+"""Rows alone and together: the desired state or the row error of each."""
 
 import pytest
 
@@ -82,13 +82,13 @@ def test_id_and_name_that_disagree_are_a_mismatch_that_names_both() -> None:
 
 
 def test_a_name_that_two_accounts_share_apart_from_case_needs_the_id() -> None:
-    twins = directory((account("1", "Twin"), account("2", "TWIN")))
-    row_error = only_row_error(request(name="twin"), known=twins)
+    similar = directory((account("1", "Robo"), account("2", "ROBO")))
+    row_error = only_row_error(request(name="robo"), known=similar)
     assert (row_error.code, '"1" or "2"' in row_error.message) == ("ambiguous_account", True)
-    assert '"Twin" and "TWIN"' in row_error.message
-    assert [found.account_id for found in read(request(name="TWIN"), known=twins).desired_states] == ["2"]
-    assert only_row_error(request(account_id="2", name="Twin"), known=twins).code == "account_mismatch"
-    assert read(request(account_id="2", name="twin"), known=twins).row_errors == ()
+    assert '"Robo" and "ROBO"' in row_error.message
+    assert [found.account_id for found in read(request(name="ROBO"), known=similar).desired_states] == ["2"]
+    assert only_row_error(request(account_id="2", name="Robo"), known=similar).code == "account_mismatch"
+    assert read(request(account_id="2", name="robo"), known=similar).row_errors == ()
 
 
 def test_a_row_that_names_no_account_is_a_row_error() -> None:

@@ -1,4 +1,4 @@
-"""Undo and expected states: what a run did is put back, and nothing that somebody else did."""
+"""Undo and preconditions: the changes of the run are put back, those of other clients stay."""
 
 import pytest
 from hypothesis import given
@@ -178,7 +178,7 @@ def item(
     return RunItem(0, desired, before, "the change", outcome, intended)
 
 
-WISH = DesiredState("88-uv", "Roby01", ("Robbie",), ("g-fin",), ("G-TRA",), None, (2, 5))
+DESIRED = DesiredState("88-uv", "Roby01", ("Robbie",), ("g-fin",), ("G-TRA",), None, (2, 5))
 
 
 @pytest.mark.parametrize(
@@ -197,14 +197,14 @@ WISH = DesiredState("88-uv", "Roby01", ("Robbie",), ("g-fin",), ("G-TRA",), None
 def test_only_what_a_run_changed_or_may_have_changed_is_undone(
     outcome: Outcome, intended: bool, expected: bool
 ) -> None:
-    assert may_have_changed(item(WISH, account(), outcome, intended=intended)) is expected
+    assert may_have_changed(item(DESIRED, account(), outcome, intended=intended)) is expected
 
 
 def test_what_was_not_known_before_the_run_cannot_be_put_back() -> None:
-    assert "blind" in undo_obstacle(item(WISH, None))
-    assert "which groups" in undo_obstacle(item(WISH, account(groups=None)))
-    assert "which groups" in undo_obstacle(item(WISH._replace(add=(), remove=(), exact=()), account(groups=None)))
-    rename = item(WISH._replace(add=(), remove=()), account(groups=None))
+    assert "blind" in undo_obstacle(item(DESIRED, None))
+    assert "which groups" in undo_obstacle(item(DESIRED, account(groups=None)))
+    assert "which groups" in undo_obstacle(item(DESIRED._replace(add=(), remove=(), exact=()), account(groups=None)))
+    rename = item(DESIRED._replace(add=(), remove=()), account(groups=None))
     assert undo_obstacle(rename) == ""
     back = inverse(rename)
     assert (back.desired.values[0], back.desired.add, back.desired.remove) == ("Roby", (), ())
@@ -213,7 +213,7 @@ def test_what_was_not_known_before_the_run_cannot_be_put_back() -> None:
 
 
 def test_an_empty_display_name_is_put_back_as_empty() -> None:
-    back = inverse(item(WISH, account(display_name="", groups=("g-fin",))))
+    back = inverse(item(DESIRED, account(display_name="", groups=("g-fin",))))
     assert back.desired == DesiredState("88-uv", "Roby01", ("",), (), (), None, (2, 5))
 
 
@@ -222,14 +222,14 @@ def test_the_message_says_what_was_expected_and_what_was_found() -> None:
     present = account(display_name="Rob", groups=("g-fin",))
     name = 'display name: expected "Roby", found "Rob"'
     groups = "in Finance: expected no, found yes; in Trainees: expected yes, found no"
-    assert precondition_conflict(WISH, before, present, directory(), partial=False) == f"{name}; {groups}"
-    assert precondition_conflict(WISH, before, present, directory(), partial=True) == name
-    hidden = precondition_conflict(WISH, before, account(groups=None), directory(), partial=True)
+    assert precondition_conflict(DESIRED, before, present, directory(), partial=False) == f"{name}; {groups}"
+    assert precondition_conflict(DESIRED, before, present, directory(), partial=True) == name
+    hidden = precondition_conflict(DESIRED, before, account(groups=None), directory(), partial=True)
     assert hidden == "the server does not say which groups it is in"
 
 
 def test_accounts_and_groups_that_are_gone_are_named() -> None:
-    back = inverse(item(WISH, account(groups=("G-TRA",))))
+    back = inverse(item(DESIRED, account(groups=("G-TRA",))))
     left = account(display_name="Robbie", groups=("g-fin",))
     gone = resolve_preconditions([back], directory(ACCOUNTS[1:]), PreconditionRules("as it was left"))
     assert [(row_error.row, row_error.code) for row_error in gone.row_errors] == [
@@ -251,7 +251,7 @@ def test_accounts_and_groups_that_are_gone_are_named() -> None:
 
 
 def test_nobody_is_taken_out_of_everyone() -> None:
-    item = Precondition(WISH._replace(remove=(EVERYONE_ID.lower(),)), account())
+    item = Precondition(DESIRED._replace(remove=(EVERYONE_ID.lower(),)), account())
     (row_error, _) = resolve_preconditions([item], directory(), PreconditionRules("")).row_errors
     assert row_error.code == "everyone_cannot_be_removed"
 
@@ -283,14 +283,14 @@ def test_a_group_to_put_back_that_was_deleted_is_gone_also_where_the_list_of_gro
 
 
 def test_nothing_is_done_unseen_where_a_state_is_expected() -> None:
-    back = inverse(item(WISH, account()))
+    back = inverse(item(DESIRED, account()))
     with pytest.raises(PermissionDeniedError, match=r"PM\.RobotAccount\.Read"):
         resolve_preconditions([back], directory(None), PreconditionRules(""))
     with pytest.raises(PermissionDeniedError):
-        item_conflict(item(WISH, account(), PENDING), None, directory(None))
-    assert item_conflict(item(WISH, None, PENDING), None, directory(None)) == ""
-    blind = resolve_preconditions([Precondition(WISH, None)], directory(None), PreconditionRules(""))
-    assert blind.desired_states == (WISH,)
+        item_conflict(item(DESIRED, account(), PENDING), None, directory(None))
+    assert item_conflict(item(DESIRED, None, PENDING), None, directory(None)) == ""
+    blind = resolve_preconditions([Precondition(DESIRED, None)], directory(None), PreconditionRules(""))
+    assert blind.desired_states == (DESIRED,)
     assert "1 account" in blind.warnings[0]
 
 

@@ -1,4 +1,4 @@
-"""Undo of creations and deletions: created accounts go where they are untouched, deleted ones get new ids."""
+"""Undo of creations and deletions: untouched created accounts are deleted, deleted ones are created with new ids."""
 
 from collections.abc import Sequence
 
@@ -77,9 +77,9 @@ def undone(
 @LAW
 @given(desired_states(), states())
 def test_an_undo_of_any_plan_gives_the_state_before_but_for_new_ids(
-    wished: tuple[DesiredState, ...], before: State
+    desired_states: tuple[DesiredState, ...], before: State
 ) -> None:
-    run = planned(wished, before)
+    run = planned(desired_states, before)
     after, created = applied(before, run.changes)
     items = items_of(run, created, before)
     resolution, undo = undone(items, after)
@@ -97,9 +97,9 @@ def test_an_undo_of_any_plan_gives_the_state_before_but_for_new_ids(
 @LAW
 @given(desired_states(), states())
 def test_without_leave_creations_and_deletions_stay_and_are_named_and_the_rest_is_undone(
-    wished: tuple[DesiredState, ...], before: State
+    desired_states: tuple[DesiredState, ...], before: State
 ) -> None:
-    run = planned(wished, before)
+    run = planned(desired_states, before)
     after, created = applied(before, run.changes)
     items = items_of(run, created, before)
     resolution, undo = undone(items, after, PreconditionRules("as it was left"))
@@ -121,9 +121,9 @@ def test_without_leave_creations_and_deletions_stay_and_are_named_and_the_rest_i
 @LAW
 @given(desired_states(), states(), st.data())
 def test_where_no_answer_came_what_was_done_is_undone_and_the_rest_is_as_it_was(
-    wished: tuple[DesiredState, ...], before: State, data: st.DataObject
+    desired_states: tuple[DesiredState, ...], before: State, data: st.DataObject
 ) -> None:
-    run = planned(wished, before)
+    run = planned(desired_states, before)
     done = [change for change in run.changes if data.draw(st.booleans())]
     after, _ = applied(before, done)
     items = [item._replace(outcome=OPEN) for item in items_of(run, {}, before)]
@@ -367,9 +367,9 @@ def test_a_resumed_creation_meets_an_account_of_its_name_only_where_its_request_
 
 
 def test_nothing_is_created_or_deleted_unseen() -> None:
-    for wished in (CREATION, DesiredState("made", "bot", NOTHING, (), (), None, (2,), Action.DELETE)):
+    for desired in (CREATION, DesiredState("made", "bot", NOTHING, (), (), None, (2,), Action.DELETE)):
         with pytest.raises(PermissionDeniedError, match=r"PM\.RobotAccount\.Read"):
-            resolve_preconditions([Precondition(wished, None)], directory(None), EVERYTHING)
+            resolve_preconditions([Precondition(desired, None)], directory(None), EVERYTHING)
 
 
 def test_where_it_is_not_known_which_accounts_exist_none_is_created_or_deleted() -> None:

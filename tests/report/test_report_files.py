@@ -1,4 +1,4 @@
-"""The text files of a report: what stands in them, and that they are whole or not there."""
+"""The text files of a report: their content, and that each is whole or missing."""
 
 import csv
 import gc

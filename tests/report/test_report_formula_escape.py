@@ -1,4 +1,4 @@
-"""The guard against formula cells: what it stops, and that it always comes off again."""
+"""Formula cells are escaped, and the escape is removed when the sheet is read again."""
 
 import pytest
 from hypothesis import given

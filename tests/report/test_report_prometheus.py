@@ -1,4 +1,4 @@
-"""The figures for Prometheus: its own parser and its own linter take them, and they say what the run came to."""
+"""The metrics for Prometheus: its own parser and linter accept them, and they agree with the run."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""The points of a plot: no more than a plot can show, and never above the quota that a run kept."""
+"""The points of a rate plot: a bounded number, and never above the quota that a run kept."""
 
 import math
 from collections import Counter

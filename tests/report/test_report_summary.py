@@ -1,4 +1,4 @@
-"""The words about a run's end, and what a user can do next."""
+"""The sentences about how a run ended, and about what a user can do next."""
 
 from dataclasses import replace
 

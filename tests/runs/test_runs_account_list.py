@@ -1,4 +1,4 @@
-"""Reading the list page by page while it changes: what is said to be whole is whole."""
+"""Reading the list page by page while it changes: a list that is called complete is complete."""
 
 from collections.abc import Callable, Iterable
 

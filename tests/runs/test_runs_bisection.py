@@ -1,4 +1,4 @@
-"""Splitting refused group requests: whatever a server refuses, every change finds its way, at a bounded price."""
+"""Splitting refused group requests: every change is sent or fails, in a bounded number of requests."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field

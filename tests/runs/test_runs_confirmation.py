@@ -1,4 +1,4 @@
-"""An answer that shows a change letter by letter needs no closer look, and is never believed where one would not be."""
+"""A response that shows the change confirms it; where one does not, the account is read back."""
 
 from typing import Any
 

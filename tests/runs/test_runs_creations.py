@@ -1,4 +1,4 @@
-"""Creations: one POST each, and a look-up by name of whatever no answer shows."""
+"""Creations: one POST each, and a look-up by name where no response confirms it."""
 
 from pathlib import Path
 from typing import Any

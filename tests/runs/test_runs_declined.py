@@ -1,4 +1,4 @@
-"""A user who does not agree to a plan: nothing is sent, and nothing is left, of a new run and of a resume."""
+"""A user who does not agree to a plan: nothing is sent, and nothing is kept, of a new run and of a resume."""
 
 from collections.abc import Callable
 from dataclasses import replace

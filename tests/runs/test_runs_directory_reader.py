@@ -1,4 +1,4 @@
-"""Groups and the first page of accounts are asked for at once; what comes of them is judged in one order."""
+"""Groups and the first page of accounts are read concurrently; their errors are judged in one order."""
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy

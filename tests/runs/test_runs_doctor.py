@@ -1,4 +1,4 @@
-"""The doctor answers whatever the server says: never with an error of its own."""
+"""``doctor`` reports every answer of the server as a finding, and raises no error."""
 
 import shutil
 import sys

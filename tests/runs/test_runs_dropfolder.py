@@ -1,4 +1,4 @@
-"""The files of a drop folder: which wait, which are complete, and that each ends in one place, come what may."""
+"""The files of a drop folder: which are pending, which are complete, and that each ends in one place."""
 
 import asyncio
 import shutil

@@ -1,4 +1,4 @@
-"""A drop folder that others write to: links, pipes, second names and strange names harm nothing and hold up nothing."""
+"""A drop folder that others write to: links, pipes, hard links and strange names do no harm and delay no other file."""
 
 import os
 import sys

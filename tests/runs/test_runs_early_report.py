@@ -1,4 +1,4 @@
-"""Rows of the report are written while requests are sent: the same report, of settled rows alone, left nowhere half."""
+"""Report rows are written while requests are sent: only settled rows, and no partial file is left behind."""
 
 import shutil
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How many failures are too many, exactly."""
+"""The exact number of failures at which a run stops."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Which groups are remembered to refuse every PUT: those alone of which no member can be to blame."""
+"""Groups that are remembered to refuse every PUT: only those of which no member can be the reason."""
 
 from collections.abc import Collection
 from pathlib import Path

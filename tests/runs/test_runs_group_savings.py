@@ -1,4 +1,4 @@
-"""Group requests that save PUTs are chosen only where they save requests, what it takes to read back included."""
+"""Group requests are chosen only where they save requests, those that read accounts back included."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Earlier runs as they are shown: one that a kill ended is interrupted, and no other."""
+"""The list of earlier runs: a run whose process was killed shows as interrupted, and no other run does."""
 
 from collections.abc import Iterator
 from contextlib import AsyncExitStack

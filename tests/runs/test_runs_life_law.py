@@ -1,4 +1,4 @@
-"""The law of creations, deletions and new groups: whatever strikes, each row's status is what the server has."""
+"""Creations, deletions and new groups under any fault: each row's status agrees with the server."""
 
 import itertools
 from collections import Counter

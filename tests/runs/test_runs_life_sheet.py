@@ -1,4 +1,4 @@
-"""A sheet that creates, updates and deletes accounts, from its rows to the server; and once more."""
+"""A sheet that creates, updates and deletes accounts, run twice from its rows to the server."""
 
 from pathlib import Path
 from typing import Any

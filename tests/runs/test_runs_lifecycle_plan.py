@@ -1,4 +1,4 @@
-"""The plan of a sheet that creates and deletes: what the server is asked, the limits, the forecast and the scope."""
+"""The plan of a sheet that creates and deletes: requests to the server, limits, forecast and scopes."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A run changes nothing without its organisation's lock: where it is not sure of it, it asks before each change."""
+"""A run changes nothing without its organisation's lock: where that is not certain, it checks before each change."""
 
 from pathlib import Path
 

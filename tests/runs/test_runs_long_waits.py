@@ -1,4 +1,4 @@
-"""While nothing can be sent for long, and no progress is shown, the user is told what is waited for and until when."""
+"""During a long wait without a progress display, the user learns what the run waits for and until when."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""An account is called gone, or unknown, only where a look-up of its own or a list that misses none says so."""
+"""An account is called deleted or unknown only after a look-up of its own, or a complete list without it."""
 
 from pathlib import Path
 from typing import Any

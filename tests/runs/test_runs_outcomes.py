@@ -1,4 +1,4 @@
-"""What is said of an account was shown by that account; what nothing shows is pending; only failures are counted so."""
+"""Outcomes: confirmed by a response about the account itself, else pending; only failures count as failures."""
 
 from pathlib import Path
 from typing import Any

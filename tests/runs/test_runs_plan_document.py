@@ -1,4 +1,4 @@
-"""A plan as a document for people: nothing of it is missing, and whatever a name holds stays text."""
+"""A plan as a document for people: it is complete, and names in it stay plain text."""
 
 import html
 import re

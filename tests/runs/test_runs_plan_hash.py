@@ -1,4 +1,4 @@
-"""The hash of a plan: the same for what sends the same, another one for everything that sends something else."""
+"""The hash of a plan: equal for plans that send the same, different for all others."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""How far a run is, as the terminal and the console tell it while the server holds it up."""
+"""The progress of a run, as the terminal and the console show it while the server delays it."""
 
 import pytest
 

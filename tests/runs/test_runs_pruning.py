@@ -1,4 +1,4 @@
-"""Keeping house: exactly the runs that nobody needs any more are dropped, and nothing else is touched."""
+"""Pruning drops exactly the runs that are old and not needed."""
 
 import sqlite3
 import sys

@@ -1,4 +1,4 @@
-"""A run goes on at the server and in the organisation that it began with."""
+"""A run is resumed at the server and in the organisation that it began with."""
 
 from dataclasses import replace
 from pathlib import Path

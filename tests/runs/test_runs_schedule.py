@@ -1,4 +1,4 @@
-"""When a job may send: by the clock on the wall, over midnight, over the two nights in which that clock jumps."""
+"""When a job may send: local time, windows over midnight, and the two nights in which local time jumps."""
 
 import contextlib
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The rows of a sheet as a run reads them: whole or not at all, counted, and with what they need of the directory."""
+"""The rows of a sheet as a run reads them: all or none, counted, and with the look-ups that they need."""
 
 import threading
 from pathlib import Path

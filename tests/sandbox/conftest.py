@@ -1,4 +1,4 @@
-"""Sandboxes to talk to."""
+"""Fixtures: sandboxes, each with a client."""
 
 from collections.abc import AsyncIterator
 

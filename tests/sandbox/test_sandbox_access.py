@@ -1,4 +1,4 @@
-"""Addresses, tokens, scopes and limits: what stands between a request and the call."""
+"""Addresses, tokens, scopes and limits: what is checked before a call."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What a sandbox is told, and the seeded directory that comes of it."""
+"""The options of a sandbox, and the seeded directory that follows from them."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The sample sheets: as the script makes them, and worth a newcomer's first run."""
+"""The sample sheets are as the script makes them, and suit a first run."""
 
 import csv
 import importlib.util

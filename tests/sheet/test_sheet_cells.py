@@ -1,4 +1,4 @@
-"""Cells: list notation, errors, trimming. Laws first, then the edges."""
+"""Cells: list notation, errors, trimming; properties first, then edge cases."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A file that a program writes to while it is read gives no rows, rather than rows that were never in it."""
+"""A file that changes while it is read is refused, so that no row is wrong."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What the child that reads a sheet answers its parent, in any order of its questions."""
+"""The protocol between bulkid and the child process that reads a sheet, in any order of requests."""
 
 import io
 from collections.abc import Generator

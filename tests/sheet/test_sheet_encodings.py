@@ -1,4 +1,4 @@
-"""Encodings: a sheet is read right or refused, never wrong, whatever the language, the code page and the size."""
+"""Encodings: a sheet is read right or refused, in every language, code page and size."""
 
 import io
 import random

@@ -1,4 +1,4 @@
-"""Headers: what is taken, what is refused as a slip, what is ignored and said."""
+"""Headers: which are accepted, refused as a likely mistake, or ignored with a note."""
 
 from contextlib import suppress
 from random import Random

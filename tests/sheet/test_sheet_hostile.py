@@ -1,4 +1,4 @@
-"""Spreadsheets made to harm: none takes the memory, none hides an error cell, whatever its bytes are spelled like."""
+"""Malicious spreadsheets: none exhausts the memory or hides an error cell."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Spreadsheets read in a process of their own: the same rows come back, and nothing that happens there happens here."""
+"""Spreadsheets are read in a child process: the rows are the same, and its crash harms no other process."""
 
 import io
 import subprocess

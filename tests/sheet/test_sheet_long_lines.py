@@ -1,4 +1,4 @@
-"""Lines and headers that no sheet has: refused or passed over before they take memory and time."""
+"""Very long lines and headers are refused or passed over before they take memory and time."""
 
 import io
 import re

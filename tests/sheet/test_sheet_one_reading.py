@@ -1,4 +1,4 @@
-"""A spreadsheet that two programs read differently is refused, or read as it is shown; no cell is quietly another."""
+"""A spreadsheet that two programs read differently is refused or read as it is shown."""
 
 import io
 import struct

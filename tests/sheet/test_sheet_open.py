@@ -1,4 +1,4 @@
-"""Opening: paths, standard input, what goes wrong around a file, and the sample sheets."""
+"""Opening: paths, standard input, errors of files, and the sample sheets."""
 
 import io
 import os

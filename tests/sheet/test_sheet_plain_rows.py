@@ -1,4 +1,4 @@
-"""Rows without anything special are parsed many at a time: each gives the same as when it is parsed alone."""
+"""Plain rows are parsed many at a time: each gives the same as when it is parsed alone."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

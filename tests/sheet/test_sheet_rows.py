@@ -1,4 +1,4 @@
-"""Rows: what one asks for, or everything that is wrong with it."""
+"""Rows: the request of a valid row, and all errors of an invalid one."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Texts: encodings, delimiters, records, row numbers."""
+"""Text sheets: encodings, delimiters, records, row numbers."""
 
 import csv
 import io

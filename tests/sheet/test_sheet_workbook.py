@@ -1,4 +1,4 @@
-"""Spreadsheets: every format, numbers as people see them, and what calamine does not tell."""
+"""Spreadsheets: every format, numbers as a program shows them, and what calamine does not report."""
 
 import datetime as dt
 import io

@@ -1,4 +1,4 @@
-"""What a command printed and wrote: taken apart, and what must hold of it always."""
+"""Parses what a command printed and wrote, and checks what holds of every output."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How many examples a law is tried with: few in every run of the tests, many with ``--hypothesis-profile soak``."""
+"""How many examples a property is tried with: few by default, many with ``--hypothesis-profile soak``."""
 
 from hypothesis import settings
 

@@ -1,4 +1,4 @@
-"""A clock that lets the waits of a run be real, and short."""
+"""A clock that really waits, but only for a short time."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""An Identity Server that a test writes the answers of, on a real socket: for what no sandbox option says."""
+"""An Identity Server on a real socket whose responses a test writes, for what no sandbox option covers."""
 
 import csv
 from collections.abc import AsyncIterator, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Small servers on this machine for the tests: they keep the bytes they were sent, and answer as a script says."""
+"""Small servers for tests: they record the bytes that they receive, and respond by a script."""
 
 import asyncio
 import base64

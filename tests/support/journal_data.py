@@ -1,4 +1,4 @@
-"""What the journal's tests build runs from."""
+"""Data for the journal's tests: runs, rows and items."""
 
 import os
 import sqlite3

@@ -80,5 +80,5 @@ def known(state: State, *more: Group) -> Directory:
     return directory(state, (*GROUPS, *more))
 
 
-def planned(wished: Sequence[DesiredState], state: State) -> Plan:
-    return build_plan(Resolution(tuple(wished), (), (), (NEW,)), known(state))
+def planned(desired_states: Sequence[DesiredState], state: State) -> Plan:
+    return build_plan(Resolution(tuple(desired_states), (), (), (NEW,)), known(state))

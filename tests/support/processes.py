@@ -1,4 +1,4 @@
-"""What the tests of kills, signals, faults and tokens share: processes that are watched, and what must hold after."""
+"""Helpers of the tests of kills, signals, faults and tokens: watched processes, and checks of their results."""
 
 import json
 import shutil

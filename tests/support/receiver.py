@@ -1,4 +1,4 @@
-"""A service on a real socket that is told things: takes, refuses or never answers."""
+"""A service on a real socket for notifications: it accepts, refuses, or never responds."""
 
 import json
 import threading

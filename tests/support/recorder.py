@@ -1,4 +1,4 @@
-"""A relay that writes down what passes, byte for byte: what really went over the wire."""
+"""A relay that records the bytes that pass through it."""
 
 import asyncio
 import threading

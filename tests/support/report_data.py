@@ -1,4 +1,4 @@
-"""What the report's tests share: a run, rows of every kind, and strategies for them."""
+"""Data for the report's tests: a run, rows of every kind, and hypothesis strategies for them."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence

@@ -1,4 +1,4 @@
-"""What the tests of undo and of plan files share: one sheet with rows of every kind, and a look at the server."""
+"""Helpers of the tests of undo and of plan files: a sheet with rows of every kind, and the server's state."""
 
 import time
 

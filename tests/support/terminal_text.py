@@ -1,4 +1,4 @@
-"""What a terminal may be sent, and a text that tries everything else."""
+"""What may be printed on a terminal, and a text that tries everything else."""
 
 import re
 

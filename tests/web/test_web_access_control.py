@@ -1,4 +1,4 @@
-"""Who gets in, and what a browser is told to allow: held over every route that there is."""
+"""Access control and the headers that restrict browsers, over every route."""
 
 import re
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""The JSON interface: the way of a sheet for a program, its refusals, and the document that describes it."""
+"""The JSON interface: a sheet from upload to report by a program, the errors, and the OpenAPI document."""
 
 import io
 import threading

@@ -1,4 +1,4 @@
-"""Approval: a plan is started by a user who is not one of its authors, and what was approved is what is sent."""
+"""Approval: only a user who is not one of its authors starts a plan, and the approved plan is what is sent."""
 
 import re
 from pathlib import Path

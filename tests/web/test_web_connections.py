@@ -1,4 +1,4 @@
-"""Connections that send nothing, host names, slow bodies: what clients without an account can do to the console."""
+"""Idle connections, host names and slow bodies: what clients without an account can do to the console."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""The accounts as a file from the console, and the templates of a sheet."""
+"""Exports of accounts from the console, and the templates of a sheet."""
 
 import html
 import io

@@ -1,4 +1,4 @@
-"""The console shows the fields that the resource has, also one that the package does not know."""
+"""The console shows the fields of the resource, also one that the package does not define."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The home page and the lists: what a user who comes back sees first."""
+"""The home page and the lists: what a returning user sees first."""
 
 import re
 from dataclasses import replace

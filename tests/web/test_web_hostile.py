@@ -1,4 +1,4 @@
-"""Uploads that mean harm, or that went wrong: each gets a clear message, nothing is run, and the console lives."""
+"""Malicious and broken uploads: each gets a clear message, nothing is run, and the console stays up."""
 
 import io
 import resource

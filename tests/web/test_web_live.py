@@ -1,4 +1,4 @@
-"""The live figures of a run: worked out once for all who watch, and whole in every event."""
+"""The live metrics of a run: computed once for all users who watch, and complete in every event."""
 
 import json
 from collections.abc import Sequence

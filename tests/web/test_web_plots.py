@@ -1,4 +1,4 @@
-"""Plots on pages: every bar, line and label is where the numbers say, within the picture."""
+"""Plots on pages: every bar, line and label is where its number belongs, within the picture."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Access that ends while a request is under way, authors, removal of sheets, and what the audit log says of it."""
+"""Access that is revoked during a request, authors, removal of sheets, and the audit log of these."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Users: signing in, roles, approval, tokens of programs, and the table of who did what."""
+"""Users: signing in, roles, approval, API tokens, and the audit log."""
 
 import csv
 import io

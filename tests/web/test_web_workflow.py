@@ -1,4 +1,4 @@
-"""The way of a sheet through the console: uploaded, understood, previewed, started, watched, reported, taken back."""
+"""A sheet in the console: uploaded, mapped, previewed, started, watched, reported and undone."""
 
 import csv
 import io
