@@ -131,7 +131,7 @@ def test_no_sequence_of_actions_of_one_user_alone_changes_an_account(
         suppress_health_check=list(HealthCheck),
     )
     @given(steps)
-    @example([("start", False, 1)])  # the retry, which another user has made
+    @example([("start", False, 1)])  # the rest of the trial, which another user has reviewed
     @example([("start", True, 1)])
     def hold(actions: list[tuple[str, bool, int]]) -> None:
         portal.call(alone, *world, actions, next(number))
@@ -147,14 +147,14 @@ async def alone(  # noqa: PLR0917 - called through a portal, which takes no keyw
     actions: list[tuple[str, bool, int]],
     number: int,
 ) -> None:
-    """Otto approves the first of five accounts of olaf's sheet, and retries the others; then olaf acts alone."""
+    """Otto approves the first of five accounts of olaf's sheet, and reviews the others; then olaf acts alone."""
     rows = [f"robot-{5 * number + each:04},Example {number}" for each in range(5)]
     content = "\n".join(["name,display_name", *rows]).encode()
     path = await olaf.preview("accounts.csv", content)
     run_id = run_id_of(await otto.start(path, first="1"))
     assert "1 updated" in (await otto.run_ended(run_id)).text
-    retry = (await otto.post(f"/runs/{run_id}/retry")).url.removeprefix(otto.base)
-    paths, before = [path, retry], puts(console)
+    rest = (await otto.post(f"/runs/{run_id}/resume")).url.removeprefix(otto.base).removesuffix("/preview")
+    paths, before = [path, rest], puts(console)
     for action, by_token, chosen in actions:
         if action == "upload":
             made: str | None = await olaf.preview("again.csv", content)
