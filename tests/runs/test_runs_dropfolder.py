@@ -3,7 +3,8 @@
 import asyncio
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -34,7 +35,7 @@ from bulkid.runs import (
     undo,
 )
 from bulkid.runs.execution import run as execution
-from bulkid.runs.jobs import drop_folder, drop_folder_job
+from bulkid.runs.jobs import drop_folder, drop_folder_job, job
 from bulkid.runs.jobs.attempt import JobAttempt
 from bulkid.runs.jobs.drop_folder import dated, scan
 from bulkid.sandbox.options import SandboxOptions
@@ -606,6 +607,25 @@ def test_a_run_that_was_begun_is_finished_also_where_the_glob_of_its_job_changed
 
     served(work)
     assert inbox.places() == {"archive": ["a.csv"]}
+
+
+def test_outside_its_hours_a_job_has_nothing_pending_of_what_another_job_of_the_folder_took(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A")
+
+    @asynccontextmanager
+    async def closed(*_: object) -> AsyncIterator[bool]:
+        yield False
+
+    async def work(server: Sandbox) -> None:
+        assert (await inbox.work(server, name="one", glob="a*", secret="expired")).exit_code == 3
+        monkeypatch.setattr(job, "within_schedule", closed)
+        assert (await inbox.work(server, name="one", glob="a*")).exit_code == 5
+        assert (await inbox.work(server, name="one", glob="c*")).exit_code == 5
+        assert (await inbox.work(server, name="two", glob="b*")).exit_code == 0
+
+    served(work)
 
 
 def test_a_file_in_working_that_no_job_takes_any_more_is_run_once_it_is_moved_back(

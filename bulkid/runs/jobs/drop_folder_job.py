@@ -34,7 +34,7 @@ from bulkid.report.writer import ReportFiles
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.finish import summarise, write
 from bulkid.runs.history import undone_by
-from bulkid.runs.jobs.attempt import JobAttempt, has_destination_of, is_unfinished
+from bulkid.runs.jobs.attempt import Job, JobAttempt, has_destination_of, is_unfinished
 from bulkid.runs.jobs.drop_folder import (
     ARCHIVE,
     FAILED,
@@ -58,10 +58,18 @@ _EXIT_CODES = {RunStatus.COMPLETED: EXIT_OK, RunStatus.COMPLETED_WITH_FAILURES: 
 """The exit codes of runs that have come to their end, by status."""
 
 
-def open_files(drop: DropFolder, state_dir: Path, database_url: str = "") -> list[ClaimedFile]:
-    """The claimed files that are not closed: a run was begun for them, or is to be begun."""
+def has_open_files(job: Job, drop: DropFolder, state_dir: Path, database_url: str = "") -> bool:
+    """Whether a job has claimed files that are not closed: a run was begun for them, or is to be begun."""
     with open_journal(state_dir, database_url) as journal:
-        return ClaimedFiles(journal, drop.key).open()
+        return any(_is_of_job(file, job, drop, journal) for file in ClaimedFiles(journal, drop.key).open())
+
+
+def _is_of_job(file: ClaimedFile, job: Job, drop: DropFolder, journal: Journal) -> bool:
+    """Whether a job takes files of this name, or has begun the run of this one; else another job of the folder may."""
+    if drop.takes(file.name):
+        return True
+    record = journal.get_run(file.run_id)
+    return record is not None and record.options.get("job") == job.name
 
 
 async def process_folder(attempt: JobAttempt, drop: DropFolder) -> None:
@@ -401,15 +409,10 @@ class _FolderJob:
         if not begun and await in_thread(_digest_or_none, working) not in {None, file.sha256}:
             await self._put_back(file)  # it changed while it was claimed, and a kill came before that was seen
             return True
-        if not (self.drop.takes(file.name) or await in_thread(self._is_of_this_job, file)):
+        if not await in_thread(_is_of_job, file, self.attempt.job, self.drop, self.journal):
             self._note(
                 f"{self.drop.folder / file.working} was taken by another job, or before this job's glob changed: it is "
                 f"left alone. If no job finishes it, move it back to {self.drop.folder}."
             )
             return True
         return await self._run(file)
-
-    def _is_of_this_job(self, file: ClaimedFile) -> bool:
-        """Whether this job has begun the run of a file that it would not take any more."""
-        record = self.journal.get_run(file.run_id)
-        return record is not None and record.options.get("job") == self.attempt.job.name

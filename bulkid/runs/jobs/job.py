@@ -24,7 +24,7 @@ from bulkid.runs.jobs.attempt import (
     worst_exit_code,
 )
 from bulkid.runs.jobs.drop_folder import DropFolder
-from bulkid.runs.jobs.drop_folder_job import open_files, process_folder
+from bulkid.runs.jobs.drop_folder_job import has_open_files, process_folder
 from bulkid.runs.jobs.schedule import within_schedule
 from bulkid.runs.notifications import send_notification
 from bulkid.runs.options import Context
@@ -73,7 +73,7 @@ async def _run_pending_and_new(attempt: JobAttempt) -> None:
 
 def _has_pending(job: Job, context: Context) -> bool:
     if isinstance(job.source, DropFolder):
-        return bool(open_files(job.source, context.state_dir, context.database_url))
+        return has_open_files(job, job.source, context.state_dir, context.database_url)
     return _pending_run(job, job.source, context) is not None
 
 
