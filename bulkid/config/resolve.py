@@ -172,8 +172,12 @@ def _named(what: str, word: str, known: Iterable[str]) -> str:
 # --- the layers
 
 
-def read_toml(path: Path) -> dict[str, Any] | None:
+def read_toml(path: Path, instead: str = "") -> dict[str, Any] | None:
     """The file as a mapping; None when there is no such file.
+
+    Args:
+        path: Its path.
+        instead: What else a user can do where it cannot be read, with an ``or`` in front.
 
     Raises:
         UsageError: It cannot be read, or is no TOML file.
@@ -189,7 +193,7 @@ def read_toml(path: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read ({error.strerror}).",
-            hint=f"Let this user read it and search {path.parent}, or start bulkid in another folder.",
+            hint=f"Let this user read it and search {path.parent}{instead}.",
         ) from None
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not UTF-8 text.", hint="Save it as UTF-8.") from None
@@ -240,7 +244,7 @@ def _file_layers(chosen: tuple[str, str] | None, cwd: Path, user_dir: Path) -> l
         UsageError: A file cannot be used, or none has the profile.
     """
     paths = dict.fromkeys((cwd / FILE_NAME, user_dir / FILE_NAME))
-    files = [_read_file(path) for path in paths]
+    files = [_read_file(path, cwd) for path in paths]
     layers = []
     if chosen is not None:
         profile, source = chosen
@@ -269,9 +273,9 @@ def _user_file(path: Path) -> UserFile:
     )
 
 
-def _read_file(path: Path) -> dict[str | None, _Layer]:
+def _read_file(path: Path, cwd: Path | None = None) -> dict[str | None, _Layer]:
     """The tables of a bulkid.toml by profile; None is the default's. There are none where there is no file."""
-    document = read_toml(path)
+    document = read_toml(path, ", or start bulkid in another folder" if path.parent == cwd else "")
     if document is None:
         return {}
     for key in document:

@@ -574,13 +574,18 @@ def test_a_bulkid_toml_that_is_not_utf8_or_no_file_is_named(place: Place) -> Non
 
 def test_a_file_that_may_not_be_looked_up_names_what_to_do(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in the home directory of root, which stays the working directory under sudo."""
+    kept = {place.cwd}
 
-    def denied(_: Path) -> str:
-        raise PermissionError(13, "Permission denied")
+    def denied(path: Path) -> str:
+        if path.parent in kept:
+            raise PermissionError(13, "Permission denied")
+        return ""
 
     monkeypatch.setattr(layers_module, "special_kind", denied)
-    assert "bulkid.toml cannot be read (Permission denied)" in place.refusal()
-    assert "or start bulkid in another folder" in place.refusal()
+    assert f"{place.cwd / 'bulkid.toml'} cannot be read (Permission denied)" in place.refusal()
+    assert f"search {place.cwd}, or start bulkid in another folder." in place.refusal()
+    kept = {place.config}
+    assert f"search {place.config}." in place.refusal()
 
 
 def test_an_unknown_profile_is_reported_with_the_files_and_the_near_names(place: Place) -> None:
