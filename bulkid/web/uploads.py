@@ -332,6 +332,8 @@ class Uploads:
             by, path = tuple(known.pop("by")), folder / known.pop("file")
             owner = known.pop("owner", "") or by[0]
             rest = {name: value for name, value in known.items() if name in Upload.__slots__}  # of this version
+            if rest.get("used") and "used_at" not in rest:  # by a version that kept the changes of a started plan
+                rest |= {"used_at": rest["at"], "changes": 0, "deletions": 0}
             return Upload(upload_id=upload_id, path=path, owner=owner, by=by, reading=reading, **rest)
         except (OSError, orjson.JSONDecodeError, LookupError, TypeError, AttributeError):  # not a record
             return None

@@ -202,6 +202,18 @@ def test_a_record_of_an_older_or_a_newer_version_is_read(tmp_path: Path) -> None
     assert Uploads(tmp_path).get(made.upload_id) == made
 
 
+def test_a_plan_that_an_older_version_has_started_does_not_wait_for_an_approval(tmp_path: Path) -> None:
+    made = put(Uploads(tmp_path), "ada", 10, at=5.0)
+    path = made.path.parent / "upload.json"
+    record = json.loads(path.read_text(encoding="utf-8")) | {"used": True, "changes": 3, "deletions": 1}
+    del record["used_at"]
+    path.write_text(json.dumps(record), encoding="utf-8")
+    uploads = Uploads(tmp_path)
+    assert not uploads.get(made.upload_id).is_open
+    uploads.mark_previewed(made, 2, 0)  # again, by this version
+    assert uploads.get(made.upload_id).is_open
+
+
 OWNERS = ("ada", "otto", "olaf")
 STEPS = st.lists(
     st.one_of(
