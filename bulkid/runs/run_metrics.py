@@ -89,8 +89,14 @@ def _metrics(journal: Journal, record: RunRecord) -> RunMetrics:
     if _has_succeeded(record):
         return RunMetrics(job, record, counts, record.finished_at)
     completed = filter(_has_succeeded, newest_runs(journal, (RunStatus.COMPLETED,)))
-    before = next((run for run in completed if job_of(run) == job and run.run_id != record.run_id), None)
+    kind = _kind(record)
+    before = next((run for run in completed if _kind(run) == kind and run.run_id != record.run_id), None)
     return RunMetrics(job, record, counts, None if before is None else before.finished_at)
+
+
+def _kind(record: RunRecord) -> tuple[str, bool]:
+    """The job of a run, and whether it was only tried in the sandbox: that says nothing of the real accounts."""
+    return job_of(record), bool(record.options.get("sandbox"))
 
 
 def _has_succeeded(record: RunRecord) -> bool:
@@ -101,21 +107,26 @@ def _has_succeeded(record: RunRecord) -> bool:
 def metrics(state_dir: Path | None = None, *, database_url: str = "") -> bytes:
     """The metrics of the newest run of every job on a state directory, as Prometheus text.
 
+    A run in the sandbox counts for a job that has no other.
+
     Raises:
         MissingExtraError: The library for metrics is not installed.
         StateError: The state directory cannot be used.
     """
     require_extra("metrics", "The page of metrics")
-    newest: dict[str, RunRecord] = {}
-    succeeded: dict[str, float | None] = {}
+    newest: dict[tuple[str, bool], RunRecord] = {}
+    succeeded: dict[tuple[str, bool], float | None] = {}
     with open_journal(state_dir or default_state_dir(), database_url) as journal:
         for record in newest_runs(journal):
-            job = job_of(record)
-            if job not in newest:
-                newest[job] = with_actual_status(journal, record)
+            kind = _kind(record)
+            if kind not in newest:
+                newest[kind] = with_actual_status(journal, record)
             if _has_succeeded(record):
-                succeeded.setdefault(job, record.finished_at)
+                succeeded.setdefault(kind, record.finished_at)
+        shown = {
+            job: (job, sandbox) for job, sandbox in sorted(newest, reverse=True)
+        }  # a run of a server, if there is one
         return render_metrics(
-            RunMetrics(job, record, journal.counts(record.run_id), succeeded.get(job))
-            for job, record in sorted(newest.items())
+            RunMetrics(job, newest[kind], journal.counts(newest[kind].run_id), succeeded.get(kind))
+            for job, kind in sorted(shown.items())
         )

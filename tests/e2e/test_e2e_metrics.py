@@ -66,6 +66,21 @@ def test_a_trial_that_leaves_rows_is_no_success_until_the_rest_is_done(tmp_path:
     assert whole["bulkid_last_success_timestamp_seconds{}"] == whole["bulkid_run_finished_timestamp_seconds{}"]
 
 
+def test_a_rehearsal_in_the_sandbox_is_no_success_on_the_server(tmp_path: Path, server: Hosted) -> None:
+    """Else an alert for a job that has not succeeded for a day would be silent after somebody tried it."""
+    bulkid = connected_to(tmp_path, server.url, BULKID_METRICS_FILE="bulkid.prom")
+    bad = sheet_of(tmp_path, [("name", "display_name"), ("robot-9999", "Nobody")], "bad.csv")
+    sheet = str(renames(tmp_path, 3, "Rehearsed"))
+    assert bulkid("run", sheet, "--yes", "--sandbox").returncode == 0
+    assert "bulkid_last_success" in runs.metrics(tmp_path / "state").decode(), "there is no other run"
+    assert bulkid("run", str(bad), "--yes").returncode == 2
+    assert "bulkid_last_success" not in "".join(figures_in((tmp_path / "bulkid.prom").read_text()))
+    assert bulkid("run", sheet, "--yes", "--sandbox").returncode == 0
+    page = figures_in(runs.metrics(tmp_path / "state").decode())
+    assert page["bulkid_run_status{status=refused}"] == 1
+    assert "bulkid_last_success_timestamp_seconds{}" not in page
+
+
 def test_answers_are_told_by_their_class(tmp_path: Path) -> None:
     with hosted(accounts=60, limits=()) as host:
         bulkid = connected_to(tmp_path, host.url)

@@ -104,7 +104,7 @@ async def _lock_folder(drop: DropFolder, journal: Journal, job: str, now: float)
     except LockedError:
         raise LockedError(
             f"Another process works on the drop folder {drop.folder}.",
-            hint="Wait until it has ended; it takes the files that wait.",
+            hint="Wait until it has ended. If it is of the same job, it takes the files that wait.",
         ) from None
     try:
         yield
