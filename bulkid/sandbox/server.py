@@ -28,6 +28,7 @@ MAX_BODY_BYTES = 30_000_000
 """What the real server's web host takes by default."""
 
 STOP_TIMEOUT_S = 0.2
+_ALL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where this machine reaches a sandbox on all
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, not a secret
 
 MEMBERS_PATH_PARTS = 5
@@ -108,7 +109,7 @@ class Sandbox:
     # --- serving
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> str:
-        """Serve on an address (port 0 takes a free one); return the identity base.
+        """Serve on an address (port 0 takes a free one); return the identity base, as this machine reaches it.
 
         Raises:
             OSError: The address cannot be served on.
@@ -129,7 +130,8 @@ class Sandbox:
             await runner.cleanup()
             raise
         self._runner = runner
-        name = f"[{host}]" if ":" in host else host
+        reached = _ALL_ADDRESSES.get(host, host)
+        name = f"[{reached}]" if ":" in reached else reached
         self._origin = f"http://{name}:{runner.addresses[0][1]}"
         return self.url
 

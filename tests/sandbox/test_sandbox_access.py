@@ -308,6 +308,15 @@ def test_every_rule_of_a_method_must_hold() -> None:
 # --- serving
 
 
+async def test_a_sandbox_on_all_addresses_names_one_that_this_machine_connects_to() -> None:
+    """Bulkid sends no secret to http://0.0.0.0, and Windows connects to no such address."""
+    sandbox = Sandbox(SandboxOptions(accounts=1))
+    try:
+        assert (await sandbox.start("0.0.0.0")).startswith("http://127.0.0.1:")  # noqa: S104 - what is tested
+    finally:
+        await sandbox.stop()
+
+
 async def test_it_can_be_stopped_and_started_again_with_its_state() -> None:
     sandbox = Sandbox(SandboxOptions(accounts=3, static_tokens=("1234",)))
     headers = {"Authorization": "Bearer 1234"}
