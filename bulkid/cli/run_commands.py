@@ -17,7 +17,7 @@ from bulkid.cli.terminal import use_logs
 from bulkid.config.settings import Settings
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BulkidError, UsageError
 from bulkid.model import Phase, RunRecord, RunStatus
-from bulkid.report.summary import as_options
+from bulkid.report.summary import as_options, how_to_report
 from bulkid.text import as_argument, count_of, unnumbered
 
 
@@ -159,7 +159,7 @@ def _rows_failed(result: library.RunResult) -> BulkidError | None:
         return None
     files = result.report.files if result.report is not None else ()
     retry = next((path for path in files if unnumbered(path.name) == "retry.csv"), None)
-    hint = f"The last column of {retry} says why." if retry else f"bulkid report {result.run.run_id} says why."
+    hint = f"The last column of {retry} says why." if retry else f"{how_to_report(result.run)} says why."
     return BulkidError(
         f"{result.run.source}: {count_of(bad, 'row')} of {summary['rows']:,} failed or invalid.", hint=hint
     )

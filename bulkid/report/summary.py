@@ -80,20 +80,26 @@ def _how_to_undo_again(run: RunRecord) -> str:
     """
     undone = run.options.get("undo") or "RUN"
     kinds = "".join(f" --{name.replace('_', '-')}" for name in ("recreate", "allow_delete") if run.options.get(name))
-    command = f"bulkid undo {undone}{kinds}{_connection_options(run)}"
+    command = f"bulkid undo {undone}{kinds}{server_options(run)}"
     return f"retry.csv names the rows that are not undone, and says why. To try them again: {command}"
 
 
 def _how_to_retry(run: RunRecord, retry: str) -> str:
     """How to run the rows again that are not done; ``retry`` is the path of their sheet, as it is shown."""
     sandbox = " --sandbox" if run.options.get("sandbox") else ""  # else the real accounts would change
-    command = f"bulkid run {retry}{sandbox}{_connection_options(run)}{_sheet_options(run)}"
+    command = f"bulkid run {retry}{sandbox}{server_options(run)}{_sheet_options(run)}"
     return f"The last column of retry.csv says what is wrong. Fix its rows, then run: {command}"
 
 
-def _connection_options(run: RunRecord) -> str:
+def server_options(run: RunRecord) -> str:
     """The options that say where the run went, each with a blank in front; "" where no option said it."""
     return as_options(run.options.get(NAMED_BY) or ())
+
+
+def how_to_report(run: RunRecord) -> str:
+    """The command that writes the report of a run again."""
+    given = run.options.get(NAMED_BY) or ()
+    return f"bulkid report {run.run_id}{as_options(each for each in given if each[0] == '--state-dir')}"
 
 
 def _sheet_options(run: RunRecord) -> str:
@@ -129,7 +135,7 @@ def trial_outcome(run: RunRecord, left: int) -> str:
     finished = trial_finished(run)
     if _continuing_job(run):
         return f"{finished} {how_to_resume(run)}"
-    return f"{finished} Next: review the remaining {left:,} with: bulkid resume {run.run_id}{_connection_options(run)}"
+    return f"{finished} Next: review the remaining {left:,} with: bulkid resume {run.run_id}{server_options(run)}"
 
 
 def trial_finished(run: RunRecord) -> str:
@@ -146,7 +152,7 @@ def how_to_resume(run: RunRecord) -> str:
         return "Start it again with the same input."
     if job := _continuing_job(run):
         return f"To continue, start the job {job!r} again."
-    return f"Continue with: bulkid resume {run.run_id}{_connection_options(run)}"
+    return f"Continue with: bulkid resume {run.run_id}{server_options(run)}"
 
 
 def _continuing_job(run: RunRecord) -> str:

@@ -8,7 +8,7 @@ from bulkid.clock import iso_utc
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.report.rate import Rate
 from bulkid.report.rate_chart import CHART_ROWS, Chart, rate_chart
-from bulkid.report.summary import METHODS, ending, next_steps, note_of
+from bulkid.report.summary import METHODS, ending, how_to_report, next_steps, note_of
 from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.report.xlsx_files import PROBLEMS, Format, ReportWorkbook, height, print_settings
 from bulkid.resources import current
@@ -30,7 +30,7 @@ def _steps(run: RunRecord, summary: Mapping[str, Any]) -> list[str]:
     """What the user can do now; never empty."""
     steps = next_steps(run, summary)
     if run.status is RunStatus.RUNNING:
-        steps.append(f"Write this report again later: bulkid report {run.run_id} --format xlsx")
+        steps.append(f"Write this report again later: {how_to_report(run)} --format xlsx")
     return steps or ["Nothing: every row is as the sheet says."]
 
 

@@ -12,6 +12,7 @@ from bulkid.consume import batched
 from bulkid.model import ReportRow, Status
 from bulkid.report.atomic import AtomicFile, make_private, os_errors_as_report_error, reason, sync
 from bulkid.report.formats import ReportContent, RowFile, is_report_file, wanted
+from bulkid.report.summary import how_to_report
 
 _BATCH: Final = 512  # rows held at a time: enough to make the calls cheap, too few to count
 
@@ -143,7 +144,7 @@ def _report_errors(name: str, content: ReportContent) -> AbstractContextManager[
     return os_errors_as_report_error(
         f"{name} in {content.folder}",
         "What the run did is safe in the journal. "
-        f"Write the report again with: bulkid report {content.run.run_id} --report-dir DIR",
+        f"Write the report again with: {how_to_report(content.run)} --report-dir DIR",
     )
 
 

@@ -388,6 +388,13 @@ def test_the_advice_to_run_a_retry_holds_also_where_sheets_are_read_otherwise(pl
     assert_clear(bulkid("check", "sheet.csv", "--sheet", "Robots"), 2, "has no worksheets", "--sheet")
 
 
+def test_the_advice_to_recreate_accounts_is_for_the_server_of_the_run(planner: Bulkid, host: Hosted) -> None:
+    sheet_of(planner.folder, [("name", "action"), ("robot-0001", "delete")])
+    where = f"--url {host.url} --state-dir {planner.folder / 'state'}"
+    assert planner("run", "sheet.csv", "--yes", "--allow-delete", *where.split()).returncode == 0
+    assert_clear(planner("undo", "last", "--yes"), 2, f" --recreate {where}")
+
+
 def test_the_commands_that_follow_a_plan_and_a_run_have_their_state(planner: Bulkid) -> None:
     """No other state knows the run, or what is left of the quota."""
     renames(planner.folder, 3)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bulkid.model import RunRecord, RunStatus, Status
-from bulkid.report.summary import ending, how_to_resume, next_steps, status_label
+from bulkid.report.summary import ending, how_to_report, how_to_resume, next_steps, status_label
 
 RUN = RunRecord("20260131-081500-ab12", 0.0, RunStatus.INTERRUPTED, "run", "a.csv", "", "", "", 1, phase="planned")
 COMMAND = f"Continue with: bulkid resume {RUN.run_id}"
@@ -107,6 +107,12 @@ def test_a_run_is_continued_on_its_own_server() -> None:
     undo = replace(RUN, command="undo", status=RunStatus.COMPLETED_WITH_FAILURES, options=options)
     (step,) = next_steps(undo, {"invalid": 1})
     assert step.endswith("bulkid undo 20260130-1-ab --recreate --allow-delete --profile eu")
+
+
+def test_the_report_of_a_run_is_in_the_state_of_the_run() -> None:
+    assert how_to_report(RUN) == f"bulkid report {RUN.run_id}"
+    kept = replace(RUN, options={"named_by": [["--profile", "eu"], ["--state-dir", "/my state"]]})
+    assert how_to_report(kept) == f'bulkid report {RUN.run_id} --state-dir "/my state"'
 
 
 def test_a_retry_is_read_as_it_was_written_whatever_holds_for_other_sheets() -> None:

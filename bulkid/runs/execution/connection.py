@@ -32,6 +32,7 @@ from bulkid.journal.locks import LockHandle
 from bulkid.journal.quota.ledger import JournalLedger
 from bulkid.journal.store import Journal
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
+from bulkid.report.summary import as_options
 from bulkid.resources import GROUP_SCOPE, current
 from bulkid.runs.concurrency import in_thread, until_stopped
 from bulkid.runs.options import Context, RunOptions, Target
@@ -198,7 +199,7 @@ class Connection:
         if reply.kind is not ReplyKind.OK:
             raise ConnectionFailedError(
                 f"No token could be fetched from {self.base.url}: {reply.reason}.",
-                cli_hint="Check the connection with: bulkid doctor",
+                cli_hint=f"Check the connection with: bulkid doctor{as_options(self.target.named_by)}",
             )
         return answer
 

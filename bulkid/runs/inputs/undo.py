@@ -15,6 +15,7 @@ from bulkid.planning.preconditions import (
     may_have_changed,
     undo_obstacle,
 )
+from bulkid.report.summary import server_options
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput, Unplannable
 from bulkid.runs.run_records import RECREATE, UNDO, created_groups
 from bulkid.text import count_of, fold, listing, quote
@@ -91,5 +92,5 @@ def _cannot_be_undone(undone: RunRecord, unplannable: Sequence[Unplannable], del
         "undone.",
         hint="Nothing was sent.",
         cli_hint=f"To make accounts of the same name, display name and groups again, with new ids: "
-        f"bulkid undo {undone.run_id} --recreate",
+        f"bulkid undo {undone.run_id} --recreate{server_options(undone)}",
     )
