@@ -72,9 +72,14 @@ def report(
             summary = finish.summarise(journal, record, folder)
             files = finish.write(journal, record, folder, formats, summary)
             latest = journal.get_run(record.run_id) or found
-            if latest.finished_at in (found.finished_at, record.finished_at):
+            is_ending = record.status is latest.status is RunStatus.RUNNING and latest.finished_at is not None
+            if not is_ending and _end_of(latest) in (_end_of(found), _end_of(record)):
                 return RunResult(record, record.status, files.summary, files, notes=files.notes)
-            found = latest  # it ended meanwhile: its own report, which has every outcome, may be replaced by now
+            found = latest  # it ends: its own report, which has every outcome, may be replaced by now
+
+
+def _end_of(record: RunRecord) -> tuple[RunStatus, float | None]:
+    return record.status, record.finished_at
 
 
 def summary_of(record: RunRecord, counts: Mapping[Status, int]) -> dict[str, Any]:

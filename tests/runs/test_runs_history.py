@@ -1,5 +1,6 @@
 """The list of earlier runs: a run whose process was killed shows as interrupted, and no other run does."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from bulkid.errors import LockedError
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import RunStatus
+from bulkid.report.writer import OpenReport
 from bulkid.runs import Context
 from bulkid.runs.execution import finish
 from bulkid.runs.history import lock_run, report, run_lock, with_actual_status
@@ -88,3 +90,56 @@ def test_a_report_that_is_written_again_leaves_no_format_with_an_older_state(jou
     report(RUN, state_dir=tmp_path, report_dir=tmp_path / "reports")
     assert lines.read_text(encoding="utf-8").count('"updated"') == 3
     assert (first.report.folder / "report.xlsx").read_bytes() != workbook
+
+
+def test_a_report_that_is_put_in_place_while_the_run_writes_its_own_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process has read rows that were not settled yet, and puts its files in place after the run's."""
+    read, written, replaced = threading.Event(), threading.Event(), threading.Event()
+    open_report, write = OpenReport.finish, finish.write
+    main = threading.current_thread()
+    reports = 0
+
+    def put_in_place(self: OpenReport, notes: list[str]) -> list[Path]:
+        if threading.current_thread() is main and not read.is_set():
+            read.set()
+            assert written.wait(60)
+        return open_report(self, notes)
+
+    def own_report(*arguments: Any, **more: Any) -> Any:
+        nonlocal reports
+        files = write(*arguments, **more)
+        if threading.current_thread() is not main:
+            written.set()
+            assert replaced.wait(60)
+        else:
+            reports += 1
+            if reports > 1:
+                replaced.set()
+        return files
+
+    monkeypatch.setattr(OpenReport, "finish", put_in_place)
+    monkeypatch.setattr(finish, "write", own_report)
+    folder = tmp_path / "reports" / RUN
+
+    def end() -> None:
+        assert read.wait(60)
+        with open_journal(tmp_path) as own:
+            own.settle(RUN, [(number, UPDATED) for number in range(3)])
+            finish.conclude(
+                own, RUN, folder=folder, formats=(), counters={}, error=None, row_errors=(), now=1_770_000_009.0
+            )
+
+    with open_journal(tmp_path) as journal:
+        begin(journal, 3)
+        journal.update_run(RUN, status=RunStatus.RUNNING)
+        running = record(status=RunStatus.RUNNING)
+        with run_lock(journal, running):
+            run = threading.Thread(target=end)
+            run.start()
+            result = report(RUN, state_dir=tmp_path, report_dir=tmp_path / "reports")
+            replaced.set()
+            run.join()
+    assert not (folder / "retry.csv").exists()
+    assert (result.status, result.summary["updated"], result.summary["pending"]) == (RunStatus.COMPLETED, 3, 0)

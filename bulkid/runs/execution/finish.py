@@ -91,8 +91,9 @@ def conclude(
 ) -> RunResult:
     """Write a run's report and its status. A full disk or a broken folder becomes a note of the result.
 
-    The message is journaled first, since the report shows it for pending rows. The status is journaled last: if the
-    process is killed while it writes the report, ``resume`` still finishes the run. ``early`` has the rows of the
+    The message is journaled first, since the report shows it for pending rows, and with it the time: another process
+    that writes the report then knows that its own may lack outcomes. The status is journaled last: if the process is
+    killed while it writes the report, ``resume`` still finishes the run. ``early`` has the rows of the
     report that were written while requests were sent. An error that left rows pending says how to resume the run,
     unless the run was refused. ``never_connected`` says that an attempt to resume the run had no connection yet: if it
     is refused for its settings, the run stays interrupted.
@@ -118,7 +119,7 @@ def conclude(
     if error is not None and _is_refusal(error):
         _say_that_nothing_was_sent(error, planned=planned)
     message = str(error) if error is not None else ""
-    update_run(message=message, counters=dict(counters))
+    update_run(message=message, counters=dict(counters), finished_at=now)
     record = replace(record, status=status, message=message, counters=dict(counters), finished_at=now)
     summary = summarise(journal, record, folder, counts)
     files: ReportFiles | None = None
