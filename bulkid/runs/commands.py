@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, DeclinedError, UsageError
 from bulkid.journal import codec
 from bulkid.journal.queries import drop_run
@@ -18,7 +16,7 @@ from bulkid.model import FailureBound, Phase, RunRecord, RunStatus
 from bulkid.report.atomic import prepare_folder, remove_leftovers
 from bulkid.report.summary import NAMED_BY
 from bulkid.report.writer import remove_report
-from bulkid.runs.concurrency import in_thread, until_stopped
+from bulkid.runs.concurrency import in_thread, uncancelled, until_stopped
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import base_of, connect, ledger_owner
 from bulkid.runs.execution.planner import prepare
@@ -304,8 +302,7 @@ async def _begin(
     try:
         return await Execution(journal, record, target, options, context, folder).perform(run_input)
     except DeclinedError:
-        with anyio.CancelScope(shield=True):
-            await in_thread(_remove_run, journal, record, folder)
+        await uncancelled(partial(in_thread, _remove_run, journal, record, folder))
         if not has_reports:
             with suppress(OSError):  # another run has made its folder there
                 folder.parent.rmdir()
@@ -373,8 +370,7 @@ async def resume(
         try:
             return await execution.perform(run_input)
         except DeclinedError:
-            with anyio.CancelScope(shield=True):
-                await in_thread(_restore_run, journal, before)
+            await uncancelled(partial(in_thread, _restore_run, journal, before))
             raise
 
 

@@ -2,13 +2,18 @@
 
 import asyncio
 import csv
-from collections.abc import Collection
+import threading
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bulkid import runs
+from bulkid.journal.locks import LockHandle
+from bulkid.journal.store import open_journal
 from bulkid.model import RunStatus
+from bulkid.runs.execution.connection import release_lock, take_lock
 from tests.support.identity_server import Identity, account, context, options, sheet
 
 
@@ -52,3 +57,23 @@ async def test_a_run_whose_task_is_cancelled_has_its_report(
     assert record.status is status
     statuses = _statuses(record.report_dir)
     assert (len(statuses), statuses.count("updated")) == (2, updated)
+
+
+async def test_a_lock_that_is_taken_while_its_task_is_cancelled_is_free_afterwards(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    with open_journal(tmp_path) as journal:
+        real = journal.acquire_lock
+
+        def acquire(name: str, record: Mapping[str, Any]) -> LockHandle:
+            seen = threading.Event()
+            loop.call_soon_threadsafe(task.cancel)
+            loop.call_soon_threadsafe(seen.set)
+            seen.wait()
+            return real(name, record)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(journal, "acquire_lock", acquire)
+            task = asyncio.ensure_future(take_lock(journal, "an organisation", {}))
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await release_lock(await take_lock(journal, "an organisation", {}))

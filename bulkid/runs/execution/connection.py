@@ -5,6 +5,7 @@ import platform
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import anyio
@@ -34,7 +35,7 @@ from bulkid.journal.store import Journal
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from bulkid.report.summary import as_options
 from bulkid.resources import GROUP_SCOPE, current
-from bulkid.runs.concurrency import in_thread, until_stopped
+from bulkid.runs.concurrency import in_thread, uncancelled, until_stopped
 from bulkid.runs.options import Context, RunOptions, Target
 from bulkid.text import humanize_seconds, listing, short_duration
 
@@ -302,8 +303,32 @@ async def hold_lock(
     try:
         yield hold
     finally:
-        with anyio.CancelScope(shield=True):
-            await in_thread(hold.release)
+        await release_lock(hold)
+
+
+async def take_lock(journal: Journal, name: str, record: Mapping[str, Any]) -> LockHandle:
+    """Take a lock of the journal in a thread. A cancellation half-way leaves no lock behind.
+
+    Raises:
+        LockedError: Another process holds it.
+    """
+    taken: list[LockHandle] = []
+
+    def acquire() -> None:
+        taken.append(journal.acquire_lock(name, record))
+
+    try:
+        await uncancelled(partial(in_thread, acquire))
+    except anyio.get_cancelled_exc_class():
+        for hold in taken:
+            await release_lock(hold)
+        raise
+    return taken[0]
+
+
+async def release_lock(hold: LockHandle) -> None:
+    """Release a lock in a thread; a cancellation waits for that."""
+    await uncancelled(partial(in_thread, hold.release))
 
 
 async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], context: Context) -> LockHandle:
@@ -311,9 +336,7 @@ async def _acquire(journal: Journal, name: str, record: Mapping[str, Any], conte
     reported = False
     while True:
         try:
-            # A cancellation half-way would leave a lock that the process holds to its end.
-            with anyio.CancelScope(shield=True):
-                return await in_thread(journal.acquire_lock, name, record)
+            return await take_lock(journal, name, record)
         except LockedError as locked:
             left_s = deadline - context.clock.monotonic()
             if left_s <= 0:

@@ -12,8 +12,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import anyio
-
 from bulkid.errors import (
     EXIT_OK,
     EXIT_ROWS_FAILED,
@@ -32,6 +30,7 @@ from bulkid.model import Phase, RunRecord, RunStatus
 from bulkid.report.atomic import ReportError, reason
 from bulkid.report.writer import ReportFiles
 from bulkid.runs.concurrency import in_thread
+from bulkid.runs.execution.connection import release_lock, take_lock
 from bulkid.runs.execution.finish import summarise, write
 from bulkid.runs.history import undone_by
 from bulkid.runs.jobs.attempt import Job, JobAttempt, has_destination_of, is_unfinished
@@ -99,8 +98,7 @@ async def _lock_folder(drop: DropFolder, journal: Journal, job: str, now: float)
         "source": plain_name(str(drop.folder)),
     }
     try:
-        with anyio.CancelScope(shield=True):  # a cancellation half-way would leave a lock that nothing releases
-            handle = await in_thread(journal.acquire_lock, f"folder {drop.key}", record)
+        handle = await take_lock(journal, f"folder {drop.key}", record)
     except LockedError:
         raise LockedError(
             f"Another process works on the drop folder {drop.folder}.",
@@ -109,8 +107,7 @@ async def _lock_folder(drop: DropFolder, journal: Journal, job: str, now: float)
     try:
         yield
     finally:
-        with anyio.CancelScope(shield=True):
-            await in_thread(handle.release)
+        await release_lock(handle)
 
 
 def _digest_or_none(path: Path) -> str | None:
