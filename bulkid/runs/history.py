@@ -18,13 +18,14 @@ from bulkid.model import Phase, ReportRow, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.atomic import prepare_folder
 from bulkid.report.rate import Rate
-from bulkid.report.summary import build_summary, trial_outcome
+from bulkid.report.summary import build_summary, next_steps, trial_outcome
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution import finish
 from bulkid.runs.execution.reconcile import items_to_resume
 from bulkid.runs.options import Context, RunOptions, RunResult, Target
 from bulkid.runs.rates import recent_rates, run_rates
 from bulkid.runs.run_records import UNDO, owner_of
+from bulkid.text import as_argument
 
 
 def list_runs(
@@ -140,10 +141,11 @@ def find_resumable(journal: Journal, text: str) -> RunRecord:
         return newest
     record = finish.find(journal, text)
     ended = record.status not in RESUMABLE and record.status is not RunStatus.REFUSED
-    if ended and not journal.counts(record.run_id).get(Status.PENDING):
+    if ended and not (counts := journal.counts(record.run_id)).get(Status.PENDING):
+        retry = as_argument(str(Path(record.report_dir) / "retry.csv"))
         raise UsageError(
             f"Run {record.run_id} is complete: nothing is pending.",
-            hint="Failed rows are in its retry.csv; fix them, and run it.",
+            cli_hint=" ".join(next_steps(record, {status.value: count for status, count in counts.items()}, retry)),
         )
     return record
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from bulkid.errors import LockedError
+from bulkid.errors import LockedError, UsageError
 from bulkid.journal.store import Journal, open_journal
-from bulkid.model import RunStatus
+from bulkid.model import Outcome, RunStatus
 from bulkid.report.writer import OpenReport
 from bulkid.runs import Context
 from bulkid.runs.execution import finish
-from bulkid.runs.history import lock_run, report, run_lock, with_actual_status
-from tests.support.journal_data import RUN, UPDATED, begin, record
+from bulkid.runs.history import find_resumable, lock_run, report, run_lock, with_actual_status
+from tests.support.journal_data import FAILED, RUN, UPDATED, begin, record
 
 
 @pytest.fixture
@@ -44,6 +44,28 @@ def test_a_run_that_ends_after_its_record_was_read_is_not_interrupted(
     monkeypatch.setattr(journal, "is_locked", ends)
     shown = with_actual_status(journal, running)
     assert (shown.status, shown.finished_at) == (RunStatus.COMPLETED, 1_770_000_009.0)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "options", "advice"),
+    [
+        (UPDATED, {}, ""),
+        (FAILED, {}, "Fix its rows, then run: bulkid run "),
+        (FAILED, {"undo": "20260131-080000-abcd"}, "To try them again: bulkid undo 20260131-080000-abcd"),
+    ],
+)
+def test_a_run_that_is_complete_has_advice_only_where_rows_failed(
+    journal: Journal, outcome: Outcome, options: dict[str, str], advice: str
+) -> None:
+    status = RunStatus.COMPLETED if outcome is UPDATED else RunStatus.COMPLETED_WITH_FAILURES
+    begin(journal, 1)
+    journal.settle(RUN, [(0, outcome)])
+    command = "undo" if options else "run"
+    journal.update_run(RUN, status=status, finished_at=1_770_000_009.0, options=options, command=command)
+    with pytest.raises(UsageError, match="nothing is pending") as refused:
+        find_resumable(journal, RUN)
+    told = refused.value.hint + refused.value.cli_hint
+    assert advice in told if advice else told == ""
 
 
 @pytest.mark.parametrize(("killed", "said"), [(False, "still under way: process 7 on host-a"), (True, "is in use")])
