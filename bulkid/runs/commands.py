@@ -359,7 +359,10 @@ async def resume(
         remove_leftovers(folder)
         before = await in_thread(find_resumable, journal, record.run_id)  # another process may have worked on it
         record = replace(before, host=platform.node(), pid=os.getpid())
-        changed: dict[str, Any] = {NAMED_BY: target.named_by} if target.named_by else {}
+        changed: dict[str, Any] = {}
+        if target.named_by:  # a run that has a plan keeps its server, and so the options that named it before
+            kept = record.options.get(NAMED_BY) or () if record.phase == Phase.PLANNED else ()
+            changed[NAMED_BY] = list({**dict(kept), **dict(target.named_by)}.items())
         if max_failures is not None:
             options, changed["max_failures"] = replace(options, max_failures=max_failures), asdict(max_failures)
         if changed:

@@ -404,3 +404,15 @@ def test_the_commands_that_follow_a_plan_and_a_run_have_their_state(planner: Bul
     command = planner("run", "sheet.csv", "--state-dir", "other", "--yes", "--first", "1").stdout.split(" with: ")[1]
     assert command.endswith(option)
     assert planner(*shlex.split(command)[1:], "--yes").returncode == 0
+
+
+def test_a_resume_that_names_less_than_its_run_did_keeps_the_options_of_the_run(planner: Bulkid) -> None:
+    (planner.folder / "bulkid.toml").write_text("[profiles.eu]\nconcurrency = 4\n", encoding="utf-8")
+    renames(planner.folder, 3)
+    state = f"--state-dir {planner.folder / 'state'}"
+    ran = planner("run", "sheet.csv", "--yes", "--first", "1", "--profile", "eu", *state.split())
+    assert ran.stdout.endswith(f" --profile eu {state}\n")
+    lost = Bulkid(planner.folder, {"BULKID_MAX_CHANGE": "100%"})  # it has the credentials of another profile, or none
+    (run_id,) = (run["run_id"] for run in json.loads(planner("runs", "--json").stdout))
+    assert lost("resume", run_id, "--yes", *state.split()).returncode == 2
+    assert planner("report", run_id).stdout.endswith(f"bulkid resume {run_id} --profile eu {state}\n")
