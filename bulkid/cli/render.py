@@ -71,10 +71,14 @@ def print_result(out: Console, result: RunResult, *, verbose: bool = False) -> N
             if path.name != "summary.json":
                 out.print(Text(f"  {_relative_path(path)}"))
     if result.error is None:  # else the error says what to do
-        files = result.report.files if result.report is not None else ()
-        retry = next((str(_relative_path(path)) for path in files if unnumbered(path.name) == "retry.csv"), "retry.csv")
-        for sentence in next_steps(result.run, result.summary, as_argument(retry)):
+        for sentence in next_steps(result.run, result.summary, as_argument(_retry_path(result))):
             out.print(Padding.indent(Text(sentence), 2) if out.is_terminal else Text(f"  {sentence}"))
+
+
+def _retry_path(result: RunResult) -> str:
+    """The path of the run's retry sheet as a command takes it here; its mere name where there is none."""
+    files = result.report.files if result.report is not None else ()
+    return next((str(_relative_path(path)) for path in files if unnumbered(path.name) == "retry.csv"), "retry.csv")
 
 
 def _outcome_line(result: RunResult) -> Text:

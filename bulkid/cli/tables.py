@@ -80,23 +80,31 @@ def _stacked(
 ) -> list[Text]:
     """Lay out the columns that stand beside one another, and under each row the cells of the others."""
     beside = [index for index, column in enumerate(columns) if not column.below]
-    below = [index for index, column in enumerate(columns) if column.below]
+    widths = _widths_beside([columns[index] for index in beside], [natural[index] for index in beside], width)
+    if widths is None:  # no column has room beside another
+        beside, widths = [], []
     upper = [columns[index] for index in beside]
-    needs = [natural[index] for index in beside]
-    widths = _fitted(upper, needs, width)
-    if widths is None:  # a very narrow terminal: even ids are broken
-        widths = _fitted([replace(column, least=_LEAST) for column in upper], needs, width)
-    if widths is None:
-        upper, beside, below = [], [], list(range(len(columns)))
-        widths = []
-    inner = max(width - _INDENT, 2)
+    below = [index for index in range(len(columns)) if index not in beside]
     lines = _aligned(console, upper, [], widths) if upper else []
     for row in rows:
         if upper:
             lines += _aligned(console, upper, [[row[index] for index in beside]], widths, headings=False)
         for index in below:
-            lines += [Text(" " * _INDENT).append_text(line) for line in _wrapped(console, row[index], inner) if line]
+            lines += _indented(console, row[index], max(width - _INDENT, 2))
     return lines
+
+
+def _widths_beside(columns: Sequence[Column], natural: Sequence[int], width: int) -> list[int] | None:
+    """Widths of columns beside one another; None where they do not fit even with their cells broken, ids among them."""
+    widths = _fitted(columns, natural, width)
+    if widths is None:  # a very narrow terminal
+        widths = _fitted([replace(column, least=_LEAST) for column in columns], natural, width)
+    return widths
+
+
+def _indented(console: Console, cell: Text, width: int) -> list[Text]:
+    """The lines of a cell that stands below its row, without its blank lines."""
+    return [Text(" " * _INDENT).append_text(line) for line in _wrapped(console, cell, width) if line]
 
 
 def _aligned(

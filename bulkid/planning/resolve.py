@@ -197,14 +197,19 @@ class _RowReader:
             )
         if add.ids and remove.ids:
             row_errors += self._add_and_remove(row, add, remove)
-        if exact is not None and (row.add or row.remove):
+        return row_errors if exact is None else [*row_errors, *self._exact_errors(row)]
+
+    def _exact_errors(self, row: RowRequest) -> list[RowError]:
+        """The errors of a row with an exact list of groups, apart from those of single groups."""
+        row_errors = []
+        value = "; ".join(row.exact or ())
+        if row.add or row.remove:
             message = (
                 "The row gives an exact list of groups, and groups to add or remove as well. "
                 "Keep either the list or the changes."
             )
-            row_errors.append(self._row_error(row, "groups", "; ".join(row.exact or ()), "exact_with_changes", message))
-        if exact is not None and self._exact_refusal:
-            value = "; ".join(row.exact or ())
+            row_errors.append(self._row_error(row, "groups", value, "exact_with_changes", message))
+        if self._exact_refusal:
             row_errors.append(self._row_error(row, "groups", value, "needs_directory", self._exact_refusal))
         return row_errors
 
@@ -237,6 +242,22 @@ def _merge_rows(
     labels: SheetLabels,
 ) -> tuple[tuple[DesiredState, ...], tuple[RowError, ...]]:
     """Read all rows and merge those for the same account."""
+    by_account, row_errors = _read_rows(requests, read, mismatches)
+    merged: list[DesiredState] = []
+    for item in by_account.values():
+        joint = merge(item, labels) if isinstance(item, list) else item
+        if isinstance(joint, list):
+            row_errors += joint
+        else:
+            merged.append(joint)
+    row_errors.sort(key=lambda row_error: row_error.row)
+    return tuple(merged), tuple(row_errors)
+
+
+def _read_rows(
+    requests: Iterable[RowRequest], read: Callable[[RowRequest], _RowResult], mismatches: Mapping[int, RowError]
+) -> tuple[dict[Hashable, DesiredState | list[DesiredState]], list[RowError]]:
+    """Read all rows; give the desired states by account, and the errors. An account with several rows has a list."""
     row_errors: list[RowError] = []
     found: dict[Hashable, DesiredState | list[DesiredState]] = {}  # most accounts have one row, and need no list
     for row in requests:
@@ -255,15 +276,7 @@ def _merge_rows(
                 before.append(desired)
             else:
                 found[key] = [before, desired]
-    merged: list[DesiredState] = []
-    for item in found.values():
-        joint = merge(item, labels) if isinstance(item, list) else item
-        if isinstance(joint, list):
-            row_errors += joint
-        else:
-            merged.append(joint)
-    row_errors.sort(key=lambda row_error: row_error.row)
-    return tuple(merged), tuple(row_errors)
+    return found, row_errors
 
 
 def _exact_refusal(directory: Directory) -> str:

@@ -93,7 +93,9 @@ def _writer_of_word(word: bytes, encoding: str) -> str | None:
 
 
 def _writer_of_run(before: str, run: str, after: str, encoding: str) -> str | None:
-    """Name the encoding that seems to have written characters of a sheet in a multi-byte code; None: that code.
+    """Name the encoding that seems to have written characters of a sheet in a multi-byte code.
+
+    The name is "" where it is another code that cannot be named; None where it is the multi-byte code itself.
 
     Args:
         before: The small Latin letter before the characters; "" where there is none.

@@ -269,9 +269,9 @@ async def check_access(request: web.Request, handler: Handler) -> web.StreamResp
         await authenticate_token(request, role)
     else:
         principal = await identify(request)
-        if role is not None:
-            if principal is None:
-                return await sign_in_first(request)
+        if role is not None and principal is None:
+            return await sign_in_first(request)
+        if role is not None and principal is not None:
             require_role(principal, role)
         if changes:
             check_origin(request)

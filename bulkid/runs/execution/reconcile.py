@@ -150,6 +150,10 @@ def _id_in_place(group_id: str, replaced: Mapping[str, Group]) -> str:
     return group_id if group is None else group.id
 
 
+def _of_action(taken: Iterable[tuple[int, Change]], action: Action) -> tuple[tuple[int, Change], ...]:
+    return tuple([each for each in taken if each[1].action is action])
+
+
 def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], strategy: Strategy | None) -> SendPlan:
     """Reduce a plan to what sending needs, without the accounts and their states before, which the journal has.
 
@@ -161,18 +165,11 @@ def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], st
     """
     directory = directory.without_accounts()
     taken: list[tuple[int, Change]] = []
-    updates_alone = True
     for number, (account_id, name, values, sets_fields, add, remove, _, action) in changes:
         change = new_tuple(Change, (account_id, name, values, sets_fields, add, remove, None, action))
         taken.append((number, change))
-        updates_alone = updates_alone and action is UPDATE
-    updates = taken
-    creations: tuple[tuple[int, Change], ...] = ()
-    deletions: tuple[tuple[int, Change], ...] = ()
-    if not updates_alone:
-        updates = [each for each in taken if each[1].action is UPDATE]
-        creations = tuple([each for each in taken if each[1].action is Action.CREATE])
-        deletions = tuple([each for each in taken if each[1].action is Action.DELETE])
+    creations, deletions = (_of_action(taken, action) for action in (Action.CREATE, Action.DELETE))
+    updates = [each for each in taken if each[1].action is UPDATE] if creations or deletions else taken
     new_groups = _new_groups(directory, updates, creations)
     if strategy is None or not (strategy.cover.batches or new_groups):
         return SendPlan(directory, updates, {}, [], new_groups, creations, deletions)
@@ -337,7 +334,7 @@ def _other_state_before(item: RunItem, present: Account | None) -> Account | Non
     """Give the state that the change of an item is from; None where that is the one that was planned.
 
     Other clients may have changed the account since: an undo puts that back, and the report shows it. Where a request
-    may have left, what is as wanted by now counts as changed by the run.
+    may have left, what is as desired by now counts as changed by the run.
     """
     before, desired = item.before, item.desired
     if present is None or before is None:
