@@ -43,6 +43,7 @@ class SheetOptions:
 
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _DELIMITER = re.compile(r"[,;|\t]")
+_TYPE_LINE = re.compile(r"#TYPE [\w.+`]+")
 _SEPARATING = re.compile(r"[\s_\-]+")
 
 
@@ -153,6 +154,11 @@ def _match(key: str, name: str, mapped: Collection[str]) -> str:
     if key in mapped:
         return "--map"
     return "exact" if key == header_key(name) else "known header"
+
+
+def is_type_line(text: str) -> bool:
+    """Whether a text is the line that PowerShell's ``Export-Csv`` writes above the headers."""
+    return text.startswith("#TYPE ") and _TYPE_LINE.fullmatch(text) is not None
 
 
 def empty_sheet(source: str) -> SheetError:

@@ -17,7 +17,7 @@ from bulkid.model import SheetRow
 from bulkid.sheet.cells import trim
 from bulkid.sheet.child_process import Process, spare_child
 from bulkid.sheet.csv_reader import open_text_table
-from bulkid.sheet.headers import SheetOptions, empty_sheet, fields_for_headers, unused_note
+from bulkid.sheet.headers import SheetOptions, empty_sheet, fields_for_headers, is_type_line, unused_note
 from bulkid.sheet.isolation import CancelToken, open_isolated
 from bulkid.sheet.row_parser import RowParser, SheetInfo, blank
 from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Table, open_worksheet
@@ -253,12 +253,12 @@ def _child_for(stream: BinaryIO, *, is_text: bool, isolated: bool) -> Process | 
 
 
 def _find_header(raw: RawChunks, label: str) -> tuple[int, tuple[str, ...]]:
-    """Take the first row that is not blank; blank cells at its end are no columns."""
+    """Take the first row that is not blank, nor PowerShell's ``#TYPE`` line; blank cells at its end are no columns."""
     row = 0
     with closing(raw(_FIRST_RECORDS)) as chunks:
         for cells in chain.from_iterable(chunks):
             row += 1
-            if not blank(cells):
+            if not (blank(cells) or (is_type_line(trim(cells[0])) and blank(cells[1:]))):
                 headers = [trim(cell) for cell in cells]
                 while not headers[-1]:
                     headers.pop()

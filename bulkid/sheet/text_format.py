@@ -18,7 +18,7 @@ from itertools import islice
 from typing import BinaryIO
 
 from bulkid.errors import SheetError
-from bulkid.sheet.headers import SheetOptions, empty_sheet, known_headers
+from bulkid.sheet.headers import SheetOptions, empty_sheet, is_type_line, known_headers
 from bulkid.text import DELIMITER_NAMES
 
 _BLOCK = 1 << 20  # bytes read at a time
@@ -35,6 +35,7 @@ _EXAMPLE_CHARACTERS = 40
 _SHOWN_LINES = 3  # of a text whose encoding is not certain
 _ISO_2022 = re.compile(rb"\x1b[$(]")
 _LINE_END = re.compile("[\r\n]")
+_PADDING = ",;|\t "  # at the end of a line whose other cells are blank
 _NUL_SHARE = 0.2  # of the even or the odd bytes: text without a byte order mark is taken for UTF-16 from here on
 
 
@@ -90,7 +91,7 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
         raise empty_sheet(source)
     first, *_ = _LINE_END.split(sample, maxsplit=1)
     separator = _sep_line(first)
-    body = sample[len(first) + 1 :] if separator else sample
+    body = sample[len(first) + 1 :] if separator or is_type_line(first.rstrip(_PADDING)) else sample
     delimiter = _given_delimiter(options) or separator or ("\t" if tabs else _detect_delimiter(body, options))
     records = _records(body, delimiter)
     return TextForm(encoding, delimiter, bool(separator), max(map(len, records), default=1), notes)

@@ -135,6 +135,25 @@ def test_the_sep_line_is_found_before_any_line_end(line_end: str, encoding: str,
     assert (sheet.info.delimiter, [(row.row, row.cells) for row in rows]) == (";", [(2, ("r", "a,b"))])
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "above", ["#TYPE System.Management.Automation.PSCustomObject", "#TYPE Selected.System.Object{0}{0}"]
+)
+def test_the_line_that_powershell_writes_above_the_headers_is_passed_over(
+    encoding: str, delimiter: str, above: str
+) -> None:
+    text = f'{above}\r\n"name","display_name"\r\n"r","Ro, by; x"\r\n'.replace('","', f'"{delimiter}"')
+    sheet, rows = read(text.format(delimiter).encode(encoding))
+    assert (sheet.info.delimiter, sheet.info.headers) == (delimiter, ("name", "display_name"))
+    assert [(row.row, row.cells, row.row_errors) for row in rows] == [(3, ("r", "Ro, by; x"), ())]
+
+
+@pytest.mark.parametrize("header", ["#TYPE System.Object,name", "#TYPE of account", "#TYPE"])
+def test_other_headers_that_look_like_it_are_headers(header: str) -> None:
+    assert read(f"{header},robot_account_id\na,b,c")[0].info.headers[0] == header.partition(",")[0]
+
+
 def test_the_last_line_needs_no_end_and_a_header_alone_is_a_sheet_without_rows() -> None:
     assert read("name\nr")[1][0].cells == ("r",)
     assert read("name")[1] == []
