@@ -41,7 +41,7 @@ _CLOSE_TIME_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """Settings of a connection. Holds no secret."""
+    """Settings of a client. Holds no secret."""
 
     base: IdentityBase
     timeout_s: float = 30.0  # of a request, connecting included
@@ -61,19 +61,19 @@ class IdentityClient:
     """Sends requests to one Identity Server. Made by :func:`open_client`."""
 
     def __init__(
-        self, connection: ClientSettings, tokens: TokenSource, session: ClientSession, proxy: Proxy | None, clock: Clock
+        self, settings: ClientSettings, tokens: TokenSource, session: ClientSession, proxy: Proxy | None, clock: Clock
     ) -> None:
-        self.connection = connection
+        self._settings = settings
         self._tokens = tokens
         self._session = session
         self._proxy = proxy
         self._clock = clock
-        self._timeouts = RequestTimeouts(connection.timeout_s)
-        base = URL(f"{connection.base.url}/", encoded=True)
+        self._timeouts = RequestTimeouts(settings.timeout_s)
+        base = URL(f"{settings.base.url}/", encoded=True)
         self._prefix = str(base)
         self._base_parts = (base.scheme, base.raw_authority, base.raw_path)
-        self._authority = connection.base.authority
-        self._tenant_header = {_TENANT_HEADER: connection.tenant} if connection.tenant else {}
+        self._authority = settings.base.authority
+        self._tenant_header = {_TENANT_HEADER: settings.tenant} if settings.tenant else {}
         self._answered_json = False  # whether the API has ever answered in JSON
         self._not_json_in_a_row = 0
         self._generation = 0  # of the token that the headers below carry
@@ -82,7 +82,7 @@ class IdentityClient:
         # A proxy needs other requests: these, and an aiohttp that is not known, take the standard path.
         self._fast_path = FastPath(session, base, MAX_RESPONSE_BYTES) if proxy is None and is_supported() else None
         self._head = self._head_with_body = b""
-        tokens.connect(self._post_form, connection.base.host_level_path)
+        tokens.connect(self._post_form, settings.base.host_level_path)
 
     async def send(self, request: Request) -> Reply:
         """Send a request once; whatever the network or the server does, there is a reply.
@@ -163,7 +163,7 @@ class IdentityClient:
             status, headers, answer = await exchange
         except asyncio.CancelledError:
             if in_flight.timed_out():
-                return timed_out_reply(self.connection.timeout_s)
+                return timed_out_reply(self._settings.timeout_s)
             raise
         except Exception as error:  # noqa: BLE001 - any error of the library over foreign bytes is an answer lost
             return read_failure(error, self._authority, proxied=self._proxy is not None)
@@ -216,7 +216,7 @@ class IdentityClient:
         self._not_json_in_a_row += 1
         if not self._answered_json and self._not_json_in_a_row >= MAX_NOT_JSON:
             raise ConnectionFailedError(
-                f"{self.connection.base.url} does not answer as an Identity Server does. {reply.error}",
+                f"{self._settings.base.url} does not answer as an Identity Server does. {reply.error}",
                 hint="Check BULKID_URL. On Automation Cloud it is https://cloud.uipath.com/ORGANISATION.",
             )
 
@@ -228,22 +228,22 @@ class IdentityClient:
 
 @asynccontextmanager
 async def open_client(
-    connection: ClientSettings, tokens: TokenSource, clock: Clock | None = None
+    settings: ClientSettings, tokens: TokenSource, clock: Clock | None = None
 ) -> AsyncIterator[IdentityClient]:
     """Open a client; its connections close with the context.
 
     Raises:
         UsageError: The CA bundle or the proxy setting cannot be used.
     """
-    proxy = proxy_for(connection.base)
-    trust = trust_context(connection.ca_bundle) if connection.base.url.startswith("https:") else None
+    proxy = proxy_for(settings.base)
+    trust = trust_context(settings.ca_bundle) if settings.base.url.startswith("https:") else None
     session = open_session(
-        timeout_s=connection.timeout_s,
-        concurrency=connection.concurrency,
+        timeout_s=settings.timeout_s,
+        concurrency=settings.concurrency,
         trust=trust,
         proxy=proxy,
     )
-    client = IdentityClient(connection, tokens, session, proxy, clock or SystemClock())
+    client = IdentityClient(settings, tokens, session, proxy, clock or SystemClock())
     try:
         yield client
     finally:

@@ -42,7 +42,7 @@ PAGE = raw_answer(b"<!DOCTYPE html><title>Portal</title>", 200, ("Content-Type: 
 GOOD = answer(ACCOUNT)
 
 
-def connection(server: WireServer, timeout_s: float = 10.0, concurrency: int = 16) -> ClientSettings:
+def client_settings(server: WireServer, timeout_s: float = 10.0, concurrency: int = 16) -> ClientSettings:
     return ClientSettings(
         complete_url(f"http://127.0.0.1:{server.port}/identity"), timeout_s=timeout_s, concurrency=concurrency
     )
@@ -51,7 +51,7 @@ def connection(server: WireServer, timeout_s: float = 10.0, concurrency: int = 1
 async def reply_to(script: Script, timeout_s: float = 10.0) -> Reply:
     async with (
         wire_server(script) as server,
-        open_client(connection(server, timeout_s), StaticToken("1234")) as client,
+        open_client(client_settings(server, timeout_s), StaticToken("1234")) as client,
     ):
         reply = await client.send(PUT)
         assert server.count("PUT") == 1
@@ -62,7 +62,7 @@ async def reply_after(script: Script, timeout_s: float) -> Reply:
     """Give the reply to a request that the server has seen, however late a busy machine lets it leave."""
     async with (
         wire_server(script) as server,
-        open_client(connection(server, timeout_s), StaticToken("1234")) as client,
+        open_client(client_settings(server, timeout_s), StaticToken("1234")) as client,
     ):
         while True:
             reply = await client.send(PUT)
@@ -83,7 +83,7 @@ async def test_an_error_body_becomes_words_and_the_wait_is_read() -> None:
 async def test_the_token_never_appears_in_a_reply() -> None:
     async with (
         wire_server(always(answer({"message": "bad token opensesame"}, 400))) as server,
-        open_client(connection(server), StaticToken("opensesame")) as client,
+        open_client(client_settings(server), StaticToken("opensesame")) as client,
     ):
         reply = await client.send(PUT)
     assert reply.error == "bad token [redacted]"
@@ -130,7 +130,7 @@ async def test_a_refused_answer_does_not_spoil_the_next_request() -> None:
         too_long = f"HTTP/1.1 200 X\r\nContent-Length: {MAX_RESPONSE_BYTES + 1}\r\n\r\nrest".encode()
         writer.write(too_long if len(server.seen) == 1 else GOOD)
 
-    async with wire_server(script) as server, open_client(connection(server), StaticToken("1234")) as client:
+    async with wire_server(script) as server, open_client(client_settings(server), StaticToken("1234")) as client:
         assert (await client.send(PUT)).error_code == "too_large"
         assert (await client.send(PUT)).payload == ACCOUNT
 
@@ -151,7 +151,7 @@ async def test_a_connection_reset_before_the_request_is_read_is_lost_since_it_ma
     async def slam(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reset(writer)
 
-    async with listening(slam) as port, open_client(connection(WireServer(port)), StaticToken("1234")) as client:
+    async with listening(slam) as port, open_client(client_settings(WireServer(port)), StaticToken("1234")) as client:
         assert (await client.send(PUT)).kind is ReplyKind.LOST
 
 
@@ -265,14 +265,14 @@ async def test_a_client_goes_on_after_a_request_that_was_out_of_time() -> None:
 
     async with (
         wire_server(script) as server,
-        open_client(connection(server, 0.5, concurrency=1), StaticToken("1234")) as client,
+        open_client(client_settings(server, 0.5, concurrency=1), StaticToken("1234")) as client,
     ):
         assert (await client.send(PUT)).kind is ReplyKind.LOST
         assert (await client.send(PUT)).kind is ReplyKind.OK
 
 
 async def test_a_cancellation_goes_on_to_the_caller_and_is_no_reply() -> None:
-    async with wire_server(never) as server, open_client(connection(server), StaticToken("1234")) as client:
+    async with wire_server(never) as server, open_client(client_settings(server), StaticToken("1234")) as client:
         replies: list[Reply] = []
         async with anyio.create_task_group() as group:
 
@@ -292,7 +292,7 @@ async def test_a_cancellation_goes_on_to_the_caller_and_is_no_reply() -> None:
 async def test_a_given_token_that_is_refused_ends_the_run() -> None:
     async with (
         wire_server(always(answer({"message": "Token is gone."}, 401))) as server,
-        open_client(connection(server), StaticToken("1234")) as client,
+        open_client(client_settings(server), StaticToken("1234")) as client,
     ):
         refused = await client.send(PUT)
         assert (refused.kind, refused.credential) == (ReplyKind.UNAUTHORIZED, 1)
@@ -304,7 +304,7 @@ async def test_a_refusal_alone_costs_no_token_until_the_caller_says_that_the_tok
     issued = list[str]()
     async with (
         wire_server(_token_server(set(), issued)) as server,
-        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+        open_client(client_settings(server), ClientCredentials("app", "secret")) as client,
     ):
         for _ in range(3):
             assert (await client.send(PUT)).credential == 1
@@ -340,7 +340,7 @@ async def test_a_token_that_expires_is_replaced_once_for_all() -> None:
     good, issued = {"t1"}, list[str]()
     async with (
         wire_server(_token_server(good, issued)) as server,
-        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+        open_client(client_settings(server), ClientCredentials("app", "secret")) as client,
     ):
         assert (await client.send(PUT)).kind is ReplyKind.OK
         good.clear()
@@ -358,7 +358,7 @@ async def test_fresh_tokens_that_are_refused_end_the_run() -> None:
     issued = list[str]()
     async with (
         wire_server(_token_server(set(), issued)) as server,
-        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+        open_client(client_settings(server), ClientCredentials("app", "secret")) as client,
     ):
         await refuse(client, PUT)
         with pytest.raises(AuthenticationError, match="401"):
@@ -369,7 +369,7 @@ async def test_fresh_tokens_that_are_refused_end_the_run() -> None:
 async def test_an_error_of_the_token_says_that_the_request_did_not_leave() -> None:
     async with (
         wire_server(always(answer({"error": "invalid_client"}, 400))) as server,
-        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+        open_client(client_settings(server), ClientCredentials("app", "secret")) as client,
     ):
         for _ in range(2):
             with pytest.raises(AuthenticationError) as refused:
@@ -382,7 +382,7 @@ async def test_an_answer_that_came_with_a_token_is_its_acceptance() -> None:
     good, issued = {"t1"}, list[str]()
     async with (
         wire_server(_token_server(good, issued)) as server,
-        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+        open_client(client_settings(server), ClientCredentials("app", "secret")) as client,
     ):
         assert (await client.send(PUT)).kind is ReplyKind.OK
         good.clear()
@@ -403,7 +403,7 @@ async def test_a_missing_scope_is_no_doubt_about_the_token() -> None:
 
     async with (
         wire_server(script) as server,
-        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+        open_client(client_settings(server), ClientCredentials("app", "secret")) as client,
     ):
         assert (await client.send(PUT)).error == "Expect to have 'PM.RobotAccount'"
         for _ in range(5):  # 1 of an accepted token, 4 fresh: not yet the end, since 403 was an acceptance
@@ -414,7 +414,7 @@ async def test_a_wrong_secret_is_told_with_the_servers_words() -> None:
     refusal = answer({"error": "invalid_client", "error_description": "No such client hunter2!"}, 400)
     async with (
         wire_server(always(refusal)) as server,
-        open_client(connection(server), ClientCredentials("app", "hunter2!")) as client,
+        open_client(client_settings(server), ClientCredentials("app", "hunter2!")) as client,
     ):
         with pytest.raises(AuthenticationError, match="No such client") as refused:
             await client.send(PUT)
@@ -428,7 +428,7 @@ async def test_trouble_of_the_token_endpoint_means_that_nothing_was_applied() ->
 
     async with (
         wire_server(script) as server,
-        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+        open_client(client_settings(server), ClientCredentials("app", "secret")) as client,
     ):
         reply = await client.send(PUT)
         assert reply.kind is ReplyKind.NO_CONNECTION
@@ -440,9 +440,9 @@ async def test_the_claims_of_the_token_can_be_asked_for() -> None:
     from tests.support.identity_wire import jwt
 
     async with wire_server(always(answer({"access_token": jwt({"prt_id": ORG})}))) as server:
-        async with open_client(connection(server), ClientCredentials("app", "secret")) as client:
+        async with open_client(client_settings(server), ClientCredentials("app", "secret")) as client:
             assert await client.claims() == TokenClaims(ORG, frozenset(), None)
-        async with open_client(connection(server), StaticToken("1234")) as client:
+        async with open_client(client_settings(server), StaticToken("1234")) as client:
             assert await client.claims() is None
 
 
@@ -450,7 +450,7 @@ async def test_the_claims_of_the_token_can_be_asked_for() -> None:
 
 
 async def test_three_pages_in_a_row_before_any_good_answer_prove_the_url_wrong() -> None:
-    async with wire_server(always(PAGE)) as server, open_client(connection(server), StaticToken("1234")) as client:
+    async with wire_server(always(PAGE)) as server, open_client(client_settings(server), StaticToken("1234")) as client:
         for _ in range(2):
             reply = await client.send(PUT)
             assert (reply.kind, reply.error) == (
@@ -467,7 +467,7 @@ async def test_pages_after_a_good_answer_pass() -> None:
     async def script(_seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(GOOD if len(server.seen) == 1 else PAGE)
 
-    async with wire_server(script) as server, open_client(connection(server), StaticToken("1234")) as client:
+    async with wire_server(script) as server, open_client(client_settings(server), StaticToken("1234")) as client:
         kinds = [(await client.send(PUT)).kind for _ in range(6)]
     assert kinds == [ReplyKind.OK] + [ReplyKind.NOT_JSON] * 5
 
@@ -476,7 +476,7 @@ async def test_pages_that_are_not_in_a_row_prove_nothing() -> None:
     async def script(_seen: Seen, writer: asyncio.StreamWriter) -> None:
         writer.write(answer({}, 400) if len(server.seen) % 3 == 0 else PAGE)
 
-    async with wire_server(script) as server, open_client(connection(server), StaticToken("1234")) as client:
+    async with wire_server(script) as server, open_client(client_settings(server), StaticToken("1234")) as client:
         kinds = [(await client.send(PUT)).kind for _ in range(6)]
     assert kinds == [ReplyKind.NOT_JSON, ReplyKind.NOT_JSON, ReplyKind.REFUSED] * 2
 
@@ -484,7 +484,7 @@ async def test_pages_that_are_not_in_a_row_prove_nothing() -> None:
 async def test_pages_of_the_token_endpoint_prove_the_url_wrong_too() -> None:
     async with (
         wire_server(always(PAGE)) as server,
-        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+        open_client(client_settings(server), ClientCredentials("app", "secret")) as client,
     ):
         for _ in range(2):
             assert (await client.send(PUT)).kind is ReplyKind.NO_CONNECTION
@@ -512,7 +512,7 @@ async def test_a_token_proves_nothing_about_the_api() -> None:
 
     async with (
         wire_server(script) as server,
-        open_client(connection(server), ClientCredentials("app", "secret")) as client,
+        open_client(client_settings(server), ClientCredentials("app", "secret")) as client,
     ):
         for _ in range(2):
             assert (await client.send(PUT)).kind is ReplyKind.NOT_JSON
@@ -527,7 +527,7 @@ async def test_fifty_clients_leave_nothing_open() -> None:
     """A socket or session left open would be a ResourceWarning, which is an error here."""
     async with wire_server(always(GOOD)) as server:
         for _ in range(50):
-            async with open_client(connection(server), StaticToken("1234")) as client:
+            async with open_client(client_settings(server), StaticToken("1234")) as client:
                 assert (await client.send(PUT)).kind is ReplyKind.OK
         assert server.connections == 50
 
@@ -535,7 +535,7 @@ async def test_fifty_clients_leave_nothing_open() -> None:
 async def test_an_error_within_the_context_comes_out_as_it_is() -> None:
     async with wire_server(always(GOOD)) as server:
         with pytest.raises(UsageError, match="mine"):
-            async with open_client(connection(server), StaticToken("1234")):
+            async with open_client(client_settings(server), StaticToken("1234")):
                 raise UsageError("mine")
 
 

@@ -24,7 +24,7 @@ MUCH = Request("PUT", "api/RobotAccount/88-uv", b'{"displayName":"' + b"x" * 20_
 known = pytest.mark.skipif(not is_supported(), reason=f"aiohttp {aiohttp.__version__} is not known")
 
 
-def connection(server: WireServer, tenant: str = "") -> ClientSettings:
+def client_settings(server: WireServer, tenant: str = "") -> ClientSettings:
     return ClientSettings(complete_url(f"http://127.0.0.1:{server.port}/identity"), concurrency=1, tenant=tenant)
 
 
@@ -38,7 +38,7 @@ async def test_both_ways_send_the_same_lines(monkeypatch: pytest.MonkeyPatch) ->
     async with wire_server(always(GOOD)) as server:
         for _ in range(2):
             server.seen.clear()
-            async with open_client(connection(server, tenant="Büro"), StaticToken("1234")) as client:
+            async with open_client(client_settings(server, tenant="Büro"), StaticToken("1234")) as client:
                 await sent_by(client, [PUT, GET, Request("GET", "api/RobotAccount/o?top=1&skip=0")])
             heads.append([(seen.line, sorted(seen.headers.items()), seen.body) for seen in server.seen])
             monkeypatch.setattr("bulkid.identity.client.is_supported", lambda: False)
@@ -52,7 +52,7 @@ async def test_the_session_is_left_out_for_what_carries_a_token(monkeypatch: pyt
         raise AssertionError("the session was asked")
 
     monkeypatch.setattr(aiohttp.ClientSession, "request", never)
-    async with wire_server(always(GOOD)) as server, open_client(connection(server), StaticToken("1234")) as client:
+    async with wire_server(always(GOOD)) as server, open_client(client_settings(server), StaticToken("1234")) as client:
         replies = await sent_by(client, [PUT, GET])
     assert [reply.payload for reply in replies] == [ACCOUNT, ACCOUNT]
     assert server.connections == 1
@@ -81,7 +81,7 @@ async def test_an_aiohttp_that_takes_other_parameters_is_not_known(monkeypatch: 
         "bulkid.identity.fast_path._REQUIRED_SIGNATURES", ((other, ("self",), frozenset({"skip_payload"})),)
     )
     assert not is_supported()
-    async with wire_server(always(GOOD)) as server, open_client(connection(server), StaticToken("1234")) as client:
+    async with wire_server(always(GOOD)) as server, open_client(client_settings(server), StaticToken("1234")) as client:
         assert (await client.send(PUT)).payload == ACCOUNT  # by the session then
 
 
@@ -90,7 +90,7 @@ async def test_interim_answers_are_passed_over() -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
     async with (
         wire_server(always(interim + GOOD)) as server,
-        open_client(connection(server), StaticToken("1234")) as client,
+        open_client(client_settings(server), StaticToken("1234")) as client,
     ):
         replies = await sent_by(client, [PUT, PUT])
     assert [reply.payload for reply in replies] == [ACCOUNT, ACCOUNT]
@@ -110,7 +110,7 @@ async def test_an_answer_that_comes_before_the_request_was_taken_ends_the_connec
         await asyncio.sleep(0.2 if server.connections == 1 else 0)
         await reader.read(-1)
 
-    async with listening(hasty) as server.port, open_client(connection(server), StaticToken("1234")) as client:
+    async with listening(hasty) as server.port, open_client(client_settings(server), StaticToken("1234")) as client:
         replies = await sent_by(client, [MUCH, PUT])
     assert [reply.status for reply in replies] == [413, 200]
     assert server.connections == 2
@@ -119,7 +119,7 @@ async def test_an_answer_that_comes_before_the_request_was_taken_ends_the_connec
 @known
 @pytest.mark.parametrize("path", ["api/a b", "api/a\r\nX: y", "api/ä"])
 async def test_a_path_that_is_not_encoded_never_becomes_another_request(path: str) -> None:
-    async with wire_server(always(GOOD)) as server, open_client(connection(server), StaticToken("1234")) as client:
+    async with wire_server(always(GOOD)) as server, open_client(client_settings(server), StaticToken("1234")) as client:
         await client.send(Request("GET", path))
         reply = await client.send(GET)
     assert reply.kind is ReplyKind.OK
@@ -130,7 +130,7 @@ async def test_a_path_that_is_not_encoded_never_becomes_another_request(path: st
 async def test_an_answer_that_is_no_http_is_called_so() -> None:
     async with (
         wire_server(always(b"SSH-2.0-OpenSSH_9.6\r\n")) as server,
-        open_client(connection(server), StaticToken("1234")) as client,
+        open_client(client_settings(server), StaticToken("1234")) as client,
     ):
         reply = await client.send(PUT)
     assert (reply.kind, reply.error_code) == (ReplyKind.LOST, "not_http")

@@ -21,13 +21,13 @@ CREATION = CHANGE._replace(account_id="", action=Action.CREATE)
 ANSWER = {"id": "88-uv", "name": "roby", "displayName": "Roby", "groupIds": ["alumni-02", "gryff-01"]}
 
 
-def connection(server: WireServer, **settings: Any) -> ClientSettings:
+def client_settings(server: WireServer, **settings: Any) -> ClientSettings:
     return ClientSettings(complete_url(f"http://127.0.0.1:{server.port}/identity"), **settings)
 
 
 async def test_the_vendors_own_example_goes_over_the_wire_literally() -> None:
     async with wire_server(always(answer(ANSWER))) as server:
-        async with open_client(connection(server), StaticToken("1234")) as client:
+        async with open_client(client_settings(server), StaticToken("1234")) as client:
             reply = await client.send(put_account(ORG, CHANGE))
         body = (
             b'{"partitionGlobalId":"3fa85f64-5717-4562-b3fc-2c963f66afa6","displayName":"Roby",'
@@ -52,7 +52,7 @@ async def test_the_vendors_own_example_goes_over_the_wire_literally() -> None:
 
 async def test_a_read_carries_no_body_and_no_content_type() -> None:
     async with wire_server(always(answer(ANSWER))) as server:
-        async with open_client(connection(server), StaticToken("1234")) as client:
+        async with open_client(client_settings(server), StaticToken("1234")) as client:
             await client.send(get_account(ORG, "a/b ü"))
         assert server.seen[0].line == f"GET /identity/api/RobotAccount/{ORG}/a%2Fb%20%C3%BC HTTP/1.1"
         assert "content-type" not in server.seen[0].headers
@@ -61,7 +61,7 @@ async def test_a_read_carries_no_body_and_no_content_type() -> None:
 
 async def test_a_creation_is_answered_201_with_the_account() -> None:
     async with wire_server(always(answer(ANSWER, 201))) as server:
-        async with open_client(connection(server), StaticToken("1234")) as client:
+        async with open_client(client_settings(server), StaticToken("1234")) as client:
             reply = await client.send(create_account(ORG, CREATION))
         (seen,) = server.seen
     assert seen.line == "POST /identity/api/RobotAccount HTTP/1.1"
@@ -74,7 +74,7 @@ async def test_a_creation_is_answered_201_with_the_account() -> None:
 )
 async def test_a_deletion_is_answered_204_without_a_body_and_the_connection_is_kept(no_content: bytes) -> None:
     async with wire_server(always(no_content)) as server:
-        async with open_client(connection(server), StaticToken("1234")) as client:
+        async with open_client(client_settings(server), StaticToken("1234")) as client:
             replies = [await client.send(delete_accounts(ORG, ["1", "2"])) for _ in range(3)]
         assert (server.connections, len(server.seen)) == (1, 3)
         seen = server.seen[0]
@@ -90,7 +90,7 @@ async def test_a_tenant_is_named_on_every_request_and_only_when_there_is_one() -
         writer.write(answer({"access_token": "t"} if seen.method == "POST" else ANSWER))
 
     async with wire_server(script) as server:
-        async with open_client(connection(server, tenant="Default"), ClientCredentials("app", "s")) as client:
+        async with open_client(client_settings(server, tenant="Default"), ClientCredentials("app", "s")) as client:
             await client.send(get_account(ORG, "1"))
         assert [(seen.method, seen.headers["x-uipath-tenantname"]) for seen in server.seen] == [
             ("POST", "Default"),
@@ -103,7 +103,7 @@ async def test_a_token_is_fetched_with_a_form_and_then_carried() -> None:
         writer.write(answer({"access_token": "abc", "expires_in": 3600} if seen.method == "POST" else ANSWER))
 
     async with wire_server(script) as server:
-        async with open_client(connection(server), ClientCredentials("app", "a&b", "PM.RobotAccount")) as client:
+        async with open_client(client_settings(server), ClientCredentials("app", "a&b", "PM.RobotAccount")) as client:
             replies = await asyncio.gather(*(client.send(put_account(ORG, CHANGE)) for _ in range(50)))
         assert {reply.kind for reply in replies} == {ReplyKind.OK}
         assert server.count("POST") == 1
@@ -118,7 +118,7 @@ async def test_a_token_is_fetched_with_a_form_and_then_carried() -> None:
 
 async def test_connections_are_kept_and_never_more_than_the_concurrency() -> None:
     async with wire_server(always(answer(ANSWER))) as server:
-        async with open_client(connection(server, concurrency=3), StaticToken("1234")) as client:
+        async with open_client(client_settings(server, concurrency=3), StaticToken("1234")) as client:
             for _ in range(3):
                 await asyncio.gather(*(client.send(put_account(ORG, CHANGE)) for _ in range(20)))
         assert server.count("PUT") == 60
@@ -127,7 +127,7 @@ async def test_connections_are_kept_and_never_more_than_the_concurrency() -> Non
 
 async def test_cookies_are_neither_kept_nor_sent() -> None:
     async with wire_server(always(answer(ANSWER, headers=("Set-Cookie: a=b; Path=/",)))) as server:
-        async with open_client(connection(server), StaticToken("1234")) as client:
+        async with open_client(client_settings(server), StaticToken("1234")) as client:
             for _ in range(2):
                 await client.send(get_account(ORG, "1"))
         assert "cookie" not in server.seen[1].headers
@@ -137,7 +137,7 @@ async def test_a_redirect_is_not_followed_with_the_token() -> None:
     async with wire_server(always(answer(ANSWER))) as elsewhere:
         target = f"http://127.0.0.1:{elsewhere.port}/"
         async with wire_server(always(answer({}, 307, (f"Location: {target}",)))) as server:
-            async with open_client(connection(server), StaticToken("1234")) as client:
+            async with open_client(client_settings(server), StaticToken("1234")) as client:
                 reply = await client.send(put_account(ORG, CHANGE))
             assert (reply.kind, reply.error_code) == (ReplyKind.NOT_JSON, "redirect")
             assert target in reply.error
@@ -167,7 +167,7 @@ async def test_a_kept_connection_that_breaks_loses_the_request_and_nothing_is_se
         "POST": create_account(ORG, CREATION),
         "DELETE": delete_accounts(ORG, ["1"]),
     }[method]
-    async with wire_server(script) as server, open_client(connection(server), StaticToken("1234")) as client:
+    async with wire_server(script) as server, open_client(client_settings(server), StaticToken("1234")) as client:
         assert (await client.send(request)).kind is ReplyKind.OK
         for sent in (2, 3):
             lost = await client.send(request)
@@ -183,7 +183,7 @@ async def test_a_connection_that_the_server_has_closed_between_requests_is_not_u
         writer.close()
 
     async with wire_server(script) as server:
-        async with open_client(connection(server), StaticToken("1234")) as client:
+        async with open_client(client_settings(server), StaticToken("1234")) as client:
             kinds = [(await client.send(put_account(ORG, CHANGE))).kind for _ in range(5)]
         assert kinds == [ReplyKind.OK] * 5
         assert server.count("PUT") == server.connections == 5
