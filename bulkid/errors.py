@@ -20,7 +20,7 @@ class BulkidError(Exception):
     """Root of everything that bulkid raises on purpose. The hints are empty where the message says what to do next."""
 
     exit_code: ClassVar[int] = EXIT_ROWS_FAILED
-    request_left = True  # False: the request that met the error did not leave
+    request_was_sent = True  # False: the request that met the error did not leave
 
     def __init__(self, message: str, *, hint: str = "", cli_hint: str = "") -> None:
         super().__init__(message)

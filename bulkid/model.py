@@ -250,7 +250,7 @@ class Reply(NamedTuple):
     for_token: bool = False  # what came back for the token that the request needs: the request itself did not leave
 
     @property
-    def left(self) -> bool:
+    def was_sent(self) -> bool:
         """Whether the request left, so that the server may have counted it."""
         return self.kind is not ReplyKind.NO_CONNECTION and not self.for_token
 

@@ -66,8 +66,8 @@ class ForbiddenWrites:
     in_a_row: int = 0  # replies 403 since the server last took a write
     refused_in_a_row: int = 0  # writes that failed with 401 since then
 
-    def taken(self) -> None:
-        """Learn that the server took a write."""
+    def record_accepted(self) -> None:
+        """Learn that the server accepted a write."""
         self.in_a_row = self.refused_in_a_row = 0
 
     def judge(

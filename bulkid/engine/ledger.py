@@ -22,7 +22,7 @@ class Lease:
     slots: tuple[int, ...]  # reserved now, for requests that leave at once
     seconds_until_free: float | None  # until the next slot may open: 0 < x <= window; None: not known yet
     used: int  # slots taken of the rule with the least left, after this exchange
-    left: int  # slots that every rule still allows, after this exchange
+    remaining: int  # slots that every rule still allows, after this exchange
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class QuotaUse:
     oldest: float | None  # age of the oldest response within the window; None: there is none
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """How many more requests the rule allows now."""
         return max(0, self.rule.count - self.used)
 
@@ -50,7 +50,7 @@ def lease(slots: Sequence[int], uses: Sequence[QuotaUse], *, withheld: bool = Fa
     ``withheld`` says that slots are left for other processes: they may become free sooner than a window opens.
     """
     tightest = min(uses, key=lambda use: use.rule.count - use.used)
-    full = [use.seconds_until_free for use in uses if use.left <= len(slots)]
+    full = [use.seconds_until_free for use in uses if use.remaining <= len(slots)]
     known = [seconds_until_free for use in uses if (seconds_until_free := use.seconds_until_free) is not None]
     if full:
         # Each full rule must open; when one opens whose slots are all in flight is not known.
@@ -61,7 +61,7 @@ def lease(slots: Sequence[int], uses: Sequence[QuotaUse], *, withheld: bool = Fa
         tuple(slots),
         None if withheld else seconds_until_free,
         tightest.used + len(slots),
-        max(0, tightest.left - len(slots)),
+        max(0, tightest.remaining - len(slots)),
     )
 
 

@@ -27,19 +27,19 @@ _MARGIN_S: Final = 0.01  # timers are coarse: never a moment too early
 class _Window:
     """How many requests of a method are left until a moment."""
 
-    left: int
+    remaining: int
     until: float  # monotonic
-    next_window: tuple[int, float] | None = None  # left and until of a window that outlasts this one
+    next_window: tuple[int, float] | None = None  # remaining and until of a window that outlasts this one
     reported: bool = False  # that nothing is left
 
-    def update(self, left: int, until: float) -> None:
+    def update(self, remaining: int, until: float) -> None:
         """Take in another reply: what leaves less is newer; what leaves more may be of the next window."""
-        if left <= self.left:
-            self.left = left
+        if remaining <= self.remaining:
+            self.remaining = remaining
             self.until = max(self.until, until)
         elif until > self.until:
-            known = self.next_window or (left, until)
-            self.next_window = min(left, known[0]), max(until, known[1])
+            known = self.next_window or (remaining, until)
+            self.next_window = min(remaining, known[0]), max(until, known[1])
 
 
 class ServerPacing:
@@ -60,14 +60,14 @@ class ServerPacing:
         if not self._windows:
             return True
         window = self._window(method)
-        return window is None or window.left > in_flight
+        return window is None or window.remaining > in_flight
 
     async def wait(self, method: str) -> None:
         """Wait until `allows` may have changed for a method."""
         window = self._window(method)
         if window is None:
             return
-        if window.left <= 0 and not window.reported:
+        if window.remaining <= 0 and not window.reported:
             window.reported = True
             log.info("pace.paused", method=method, wait_s=round(window.until - self._clock.monotonic(), 3))
             self._on_exhausted()
@@ -76,7 +76,7 @@ class ServerPacing:
     def seconds_until_free(self, method: str) -> float | None:
         """Seconds until a request of a method may leave, where the server says that nothing is left; else None."""
         window = self._window(method)
-        return None if window is None or window.left > 0 else window.until - self._clock.monotonic()
+        return None if window is None or window.remaining > 0 else window.until - self._clock.monotonic()
 
     def response_received(self, method: str, reply: Reply | None) -> None:
         """Take in the reply to a request; None: it was cancelled on its way."""
@@ -85,14 +85,14 @@ class ServerPacing:
             return  # as nearly always
         window = self._window(method)
         if allowance is None:
-            if window is not None and (reply is None or reply.left):
-                window.left -= 1  # the server may have counted it
+            if window is not None and (reply is None or reply.was_sent):
+                window.remaining -= 1  # the server may have counted it
         elif (reset_s := bounded_reset(allowance.reset_s)) > 0:
-            left, until = max(0, allowance.remaining), self._clock.monotonic() + reset_s + _MARGIN_S
+            remaining, until = max(0, allowance.remaining), self._clock.monotonic() + reset_s + _MARGIN_S
             if window is None:
-                self._windows[method] = _Window(left, until)
+                self._windows[method] = _Window(remaining, until)
             else:
-                window.update(left, until)
+                window.update(remaining, until)
         self._changed.set()
 
     def _window(self, method: str) -> _Window | None:

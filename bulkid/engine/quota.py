@@ -30,7 +30,7 @@ class _MethodQuota:
         self.free: list[int] = []
         self.reports: list[tuple[int, float]] = []  # slot, when its response came in
         self.unused: list[int] = []
-        self.left = min(rule.count for rule in self.rules)  # as of the last exchange
+        self.remaining = min(rule.count for rule in self.rules)  # as of the last exchange
         self.next_free_at: float | None = None  # as of the last exchange; None: not known
         self.demand_reported = False  # whether the ledger knows that a worker here waits
         self.waiting = 0
@@ -166,15 +166,15 @@ class Quota:
             method_quota.give_back(keep=method_quota.waiting)
         await self._report(withdraw=True)
 
-    def left(self, method: str) -> int | None:
+    def remaining(self, method: str) -> int | None:
         """How many requests of ``method`` could leave now, as far as known; None: without limit."""
         method_quota = self._method_quotas.get(method)
-        return None if method_quota is None else method_quota.left + len(method_quota.free)
+        return None if method_quota is None else method_quota.remaining + len(method_quota.free)
 
     def seconds_until_free(self, method: str) -> float | None:
         """Seconds until the next slot opens when none is left, as far as known; None: some are left, or not known."""
         method_quota = self._method_quotas.get(method)
-        if method_quota is None or self.left(method) or method_quota.next_free_at is None:
+        if method_quota is None or self.remaining(method) or method_quota.next_free_at is None:
             return None
         return max(0.0, method_quota.next_free_at - self._clock.monotonic())
 
@@ -219,7 +219,7 @@ class Quota:
             method_quota.unused[:0] = unused
             raise
         method_quota.free.extend(lease.slots)
-        method_quota.left = lease.left
+        method_quota.remaining = lease.remaining
         method_quota.next_free_at = (
             None if lease.seconds_until_free is None else self._clock.monotonic() + lease.seconds_until_free
         )

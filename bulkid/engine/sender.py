@@ -262,7 +262,7 @@ class Sender:
         stats.sent[method] += 1
         stats.in_flight += 1
         reply: Reply | None = None
-        left = True
+        was_sent = True
         self._sent_count = send_task.number = self._sent_count + 1
         if send_task.renew is not None:  # it may have waited for the quota for minutes
             send_task.request = send_task.renew()
@@ -270,7 +270,7 @@ class Sender:
         try:
             send_task.reply = reply = await self._send(send_task.request)
         except BulkidError as error:
-            left = error.request_left
+            was_sent = error.request_was_sent
             raise
         finally:
             stats.in_flight -= 1
@@ -279,17 +279,17 @@ class Sender:
             if self._capacity_waiters:
                 self._notify_waiters()
             if reply is None:  # cancelled or fatal: where it may have left, its slot counts as answered now
-                self.quota.release(permit, answered=left)
+                self.quota.release(permit, answered=was_sent)
                 self.breaker.response_received(ticket, None)
-                if left:
+                if was_sent:
                     stats.count_answer(method, None)
                 else:
                     stats.sent[method] -= 1
                 self._reply_received.set()
-        left = reply.left
+        was_sent = reply.was_sent
         if permit.method_quota is not None:
-            self.quota.release(permit, answered=left)
-        if not left:
+            self.quota.release(permit, answered=was_sent)
+        if not was_sent:
             stats.sent[method] -= 1
         elif reply.kind is not ReplyKind.OK:
             stats.count_answer(method, reply.status)
@@ -407,7 +407,7 @@ class Sender:
             self._successes += 1
             self._last_accepted[send_task.request.method] = send_task
             if send_task.request.method != "GET":
-                self._forbidden.taken()
+                self._forbidden.record_accepted()
             return SETTLE
         seen = send_task.successes_seen
         if counts(kind, others_succeeded=seen is not None and self._successes > seen):

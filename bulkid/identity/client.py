@@ -97,7 +97,7 @@ class IdentityClient:
         try:
             token = await self._tokens.current()
         except BulkidError as error:
-            error.request_left = False
+            error.request_was_sent = False
             raise
         if isinstance(token, Reply):
             return token

@@ -37,7 +37,7 @@ class RollingLimits:
                 arrivals.append(arrived)
         return max(1, math.ceil(wait)) if wait > 0 else None
 
-    def left(self, method: str, now: float) -> tuple[QuotaRule, int, int] | None:
+    def remaining(self, method: str, now: float) -> tuple[QuotaRule, int, int] | None:
         """The rule that leaves a method the least, how much, and the whole seconds until all is free; None: no rule."""
         found: tuple[QuotaRule, int, int] | None = None
         for rule, arrivals in self._windows.get(method, ()):

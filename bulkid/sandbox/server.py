@@ -247,7 +247,7 @@ class Sandbox:
 
     def _rate_headers(self, method: str, arrived: float) -> dict[str, str]:
         """What is left of the limit that this request counts against; nothing where there is none."""
-        left = self.limits.left(method, arrived)
+        left = self.limits.remaining(method, arrived)
         if left is None:
             return {}
         rule, remaining, reset = left

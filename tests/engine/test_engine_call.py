@@ -89,7 +89,7 @@ async def test_a_fatal_error_of_send_goes_straight_through_and_leaves_nothing_be
     with pytest.raises(AuthenticationError):
         await engine.call(get(1))
     assert engine.stats.in_flight == 0
-    assert engine.quota.left("GET") == 4
+    assert engine.quota.remaining("GET") == 4
 
 
 async def test_a_fatal_error_before_a_request_leaves_counts_no_request_and_takes_no_slot() -> None:
@@ -97,7 +97,7 @@ async def test_a_fatal_error_before_a_request_leaves_counts_no_request_and_takes
 
     async def send(_: Request) -> Reply:
         error = AuthenticationError("The secret is wrong.")
-        error.request_left = False
+        error.request_was_sent = False
         raise error
 
     engine = make_engine(clock, send, rules=[QuotaRule("GET", 5, 60.0)])

@@ -226,7 +226,7 @@ async def test_a_method_without_a_rule_is_free_and_asks_nobody() -> None:
     await quota.wait("GET")
     await quota.flush()
     assert ledger.wants == []
-    assert (quota.left("GET"), quota.seconds_until_free("GET")) == (None, None)
+    assert (quota.remaining("GET"), quota.seconds_until_free("GET")) == (None, None)
 
 
 async def test_nothing_is_leased_before_a_request_waits() -> None:
@@ -254,7 +254,7 @@ async def test_the_strictest_of_two_rules_with_one_window_counts() -> None:
     quota = Quota([PUT3, QuotaRule("PUT", 2, 10.0), QuotaRule("PUT", 9, 10.0)], MemoryLedger(clock), clock)
     for _ in range(2):
         await acquire(quota)
-    assert quota.left("PUT") == 0
+    assert quota.remaining("PUT") == 0
 
 
 @pytest.mark.parametrize("rule", [QuotaRule("PUT", 0, 1.0), QuotaRule("PUT", -1, 1.0), QuotaRule("PUT", 1, 0.0)])
@@ -463,11 +463,11 @@ async def test_an_available_slot_is_given_back_when_waiters_are_released() -> No
 async def test_progress_can_tell_what_is_left_and_when_more_opens() -> None:
     clock = FakeClock()
     quota = Quota([PUT3], MemoryLedger(clock), clock)
-    assert quota.left("PUT") == 3
+    assert quota.remaining("PUT") == 3
     await quota.wait("PUT")
-    assert quota.left("PUT") == 3  # one of them at hand
+    assert quota.remaining("PUT") == 3  # one of them at hand
     permits = [await acquire(quota) for _ in range(3)]
-    assert (quota.left("PUT"), quota.seconds_until_free("PUT")) == (0, None)  # all in flight: nobody can say
+    assert (quota.remaining("PUT"), quota.seconds_until_free("PUT")) == (0, None)  # all in flight: nobody can say
     quota.release(permits[0], answered=True)
     await quota.flush()
     await clock.sleep(4)
@@ -485,5 +485,5 @@ async def test_a_lower_count_in_a_later_run_never_tells_less_than_nothing() -> N
         async with anyio.create_task_group() as group:
             group.start_soon(quota.wait, "PUT")
             await clock.sleep(5)
-            assert quota.left("PUT") == 0
+            assert quota.remaining("PUT") == 0
             scope.cancel()

@@ -564,7 +564,7 @@ async def test_slots_of_cancelled_requests_stay_taken_for_a_window_since_the_ser
     server = Server(clock, latency=(3600, 3600))
     engine = make_engine(clock, server.send, rules=[rule])
     await stopped(clock, engine, 5, Stop.abort)
-    assert engine.quota.left("PUT") == 0
+    assert engine.quota.remaining("PUT") == 0
     assert engine.quota.seconds_until_free("PUT") == pytest.approx(60)
 
 
@@ -624,7 +624,7 @@ async def test_a_cancelled_run_leaves_nothing_behind() -> None:
         group.cancel_scope.cancel()
     assert server.in_flight == []
     assert engine.stats.in_flight == 0
-    assert engine.quota.left("PUT") == 40 - 32
+    assert engine.quota.remaining("PUT") == 40 - 32
 
 
 # --- everything at once

@@ -374,7 +374,7 @@ async def test_an_error_of_the_token_says_that_the_request_did_not_leave() -> No
         for _ in range(2):
             with pytest.raises(AuthenticationError) as refused:
                 await client.send(PUT)
-            assert not refused.value.request_left
+            assert not refused.value.request_was_sent
     assert [seen.method for seen in server.seen] == ["POST"]
 
 

@@ -171,7 +171,7 @@ async def test_passing_trouble_is_handed_on_as_a_kind_that_says_nothing_was_appl
 ) -> None:
     told = await source(Endpoint(reply)).current()
     assert isinstance(told, Reply)
-    assert (told.kind, told.status, told.retry_after, told.left) == (kind, reply.status, 7.0, False)
+    assert (told.kind, told.status, told.retry_after, told.was_sent) == (kind, reply.status, 7.0, False)
     prefix = "" if reply.kind is ReplyKind.NO_CONNECTION else "No access token at present: "
     assert told.error == f"{prefix}{reply.error}"
 

@@ -91,8 +91,8 @@ async def test_the_quota_that_is_shown_is_that_of_the_method_that_is_sent() -> N
     progress = await progress_of({"POST": 0, "PUT": 160, "DELETE": 3}, 159)
     assert progress.snapshot().quota_left == 1
     progress = await progress_of({"POST": 0, "PUT": 160, "DELETE": 3}, 160)
-    assert (progress.snapshot().quota_left, progress.engine.quota.left("PUT")) == (
-        progress.engine.quota.left("DELETE"),
+    assert (progress.snapshot().quota_left, progress.engine.quota.remaining("PUT")) == (
+        progress.engine.quota.remaining("DELETE"),
         0,
     )
 

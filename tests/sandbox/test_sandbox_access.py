@@ -287,7 +287,7 @@ def test_no_rolling_window_holds_more_than_the_limit_and_no_free_slot_is_refused
         wait = limits.admit("PUT", at)
         used = [one for one in counted if one > at - seconds] + [at] * (wait is None or count_refused)
         reset = ceil(used[-1] + seconds - at) if used else 0
-        assert limits.left("PUT", at) == (limits.rules[0], max(0, count - len(used)), reset)
+        assert limits.remaining("PUT", at) == (limits.rules[0], max(0, count - len(used)), reset)
         assert (wait is None) == (len(recent) < count)
         if wait is None or count_refused:
             counted.append(at)
@@ -297,7 +297,7 @@ def test_no_rolling_window_holds_more_than_the_limit_and_no_free_slot_is_refused
             assert len(later) < count, "after Retry-After there is room"
             sooner = [one for one in recent if one > at + wait - 1 - seconds]
             assert wait == 1 or len(sooner) >= count, "Retry-After is no longer than it must be"
-    assert limits.left("PUT", at + seconds) == (limits.rules[0], count, 0), "all is free again without a request"
+    assert limits.remaining("PUT", at + seconds) == (limits.rules[0], count, 0), "all is free again without a request"
 
 
 def test_every_rule_of_a_method_must_hold() -> None:

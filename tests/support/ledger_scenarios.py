@@ -136,7 +136,7 @@ async def every_rule_counts_all_requests_of_its_method(make: LedgerFactory, cloc
     ledger, other = make(), make()
     short, long, get = QuotaRule("PUT", 2, 5.0), QuotaRule("PUT", 3, 10.0), QuotaRule("GET", 2, 5.0)
     both = await ledger.exchange([short, long], 9, [], [])
-    assert (len(both.slots), both.left) == (2, 0)
+    assert (len(both.slots), both.remaining) == (2, 0)
     assert len((await ledger.exchange([get], 9, [], [])).slots) == 2
     await ledger.exchange([short, long], 0, _stamps(both.slots), [])
     assert (await other.exchange([short], 9, [], [])).slots == ()

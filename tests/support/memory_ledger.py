@@ -51,7 +51,7 @@ class MemoryLedger:
         log.in_flight.difference_update(unused)
         del log.held[: bisect_right(log.held, (now - log.longest_s, log.next_slot))]
         uses = [log.use(rule, now) for rule in rules]
-        granted = range(log.next_slot, log.next_slot + max(0, min(want, *(use.left for use in uses))))
+        granted = range(log.next_slot, log.next_slot + max(0, min(want, *(use.remaining for use in uses))))
         log.next_slot = granted.stop
         log.in_flight.update(granted)
         return lease(granted, uses)

@@ -222,7 +222,7 @@ class JournalLedger:
             if granted:
                 mine = waiters.update().values(since=now).where(_DEMANDS, waiters.c.owner == self._owner)
                 connection.execute(mine, log)
-        withheld = len(granted) < min(want, *(use.left for use in uses))
+        withheld = len(granted) < min(want, *(use.remaining for use in uses))
         return lease(granted, uses, withheld=withheld)
 
     def _advance_clock(self, connection: Connection, method: str, window_s: float) -> tuple[float, float]:

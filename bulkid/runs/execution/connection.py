@@ -141,7 +141,7 @@ class Connection:
             try:
                 await in_thread(self.hold.confirm)
             except BulkidError as error:
-                error.request_left = False
+                error.request_was_sent = False
                 raise
         return await self.client.send(request)
 

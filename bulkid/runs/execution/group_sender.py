@@ -204,7 +204,7 @@ class GroupSender:
         """Keep the names fresh for the next requests; while no request may leave, do not read them."""
         engine = self.sender.connection.engine
         while True:
-            quota_opens = engine.quota.seconds_until_free("PUT") if engine.quota.left("PUT") == 0 else None
+            quota_opens = engine.quota.seconds_until_free("PUT") if engine.quota.remaining("PUT") == 0 else None
             waits = (quota_opens, engine.breaker.seconds_until_free(), engine.pacing.seconds_until_free("PUT"))
             seconds_until_free = max(wait or 0.0 for wait in waits)
             await self.sender.clock.sleep(

@@ -87,7 +87,7 @@ class Progress:
         per_second = engine.stats.per_second(self.monotonic())
         remaining = self._remaining()
         method = next((method for method in METHODS if remaining[method]), "PUT")
-        left = engine.quota.left(method)
+        left = engine.quota.remaining(method)
         seconds_until_free = engine.quota.seconds_until_free(method) if left == 0 else None
         retry_in, pace_opens_in = engine.breaker.seconds_until_free(), engine.pacing.seconds_until_free(method)
         eta_s = self._eta(per_second, remaining, method)
@@ -137,7 +137,7 @@ class Progress:
         if not begun:
             return (-(-remaining // rule.count) - 1) * rule.seconds
         quota = self.engine.quota
-        left = quota.left(rule.method)
+        left = quota.remaining(rule.method)
         if left is None or remaining <= left:
             return 0.0
         seconds_until_free = quota.seconds_until_free(rule.method) if left == 0 else None
