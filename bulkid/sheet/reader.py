@@ -304,7 +304,8 @@ def _open_path(path: Path, label: str, *, follow_links: bool) -> tuple[str, Bina
         kind = _kind_of(path.name, label)
         stream = path.open("rb") if follow_links else open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise SheetError(f"{label} does not exist.", hint=_similar_files(path)) from None
+        is_named = label.endswith(printable_line(path.name))  # else the user does not know the file by its path
+        raise SheetError(f"{label} does not exist.", hint=_similar_files(path) if is_named else "") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise _unreadable(label, error) from None
     with ExitStack() as opened:

@@ -76,6 +76,9 @@ def test_a_missing_file_is_answered_with_similar_names(tmp_path: Path) -> None:
     assert str(tmp_path / "robots.xlsx") in message
     assert "robots.doc" not in message
     assert "the folder is" in refused(tmp_path / "zzz.csv")
+    with pytest.raises(SheetError) as caught:
+        open_sheet(tmp_path / "zzz.csv", name="of a user.csv")
+    assert str(caught.value) == "of a user.csv does not exist.", "the user knows no folder"
     assert "no folder" in refused(tmp_path / "nowhere" / "robots.csv")
 
 

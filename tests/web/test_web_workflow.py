@@ -202,6 +202,17 @@ async def test_an_undo_has_no_invalid_rows_to_download_and_no_path_of_the_server
     assert str(console.folder) not in page.text
 
 
+async def test_a_sheet_that_is_gone_from_the_disk_is_refused_without_a_path_of_the_server(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(2))
+    await console.browser.preview_page(path)
+    for file in (console.folder / "state" / "uploads").rglob("sheet.csv"):
+        file.unlink()
+    page = await console.browser.start(path)
+    assert page.status == 400
+    assert "accounts.csv does not exist." in page.text
+    assert str(console.folder) not in page.text
+
+
 async def test_a_run_that_another_user_undoes_at_the_moment_is_not_said_to_be_under_way(console: World) -> None:
     run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(2))))
     await console.browser.run_ended(run_id)
