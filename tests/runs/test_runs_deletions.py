@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from bulkid import runs
@@ -10,12 +11,15 @@ from bulkid.model import Account, Action, DesiredState, FailureBound, Reply, Rep
 from bulkid.runs.execution import deletion_sender
 from tests.support.life_server import (
     FAULTS,
+    ORG,
+    URL,
     LifeServer,
     counts,
     go_on,
     journal_run,
     killed_at,
     rows_of,
+    serving,
     statuses,
     waits,
     wanted,
@@ -263,6 +267,28 @@ def test_an_approved_deletion_leaves_an_account_alone_that_logged_in_while_the_r
     if approved:
         row = rows_of(tmp_path, run_id)["robot-000"]
         assert (row.error_code, "last login: expected none" in row.error) == ("changed_since", True)
+
+
+def test_an_undo_leaves_an_account_alone_that_logged_in_while_the_user_was_asked(tmp_path: Path) -> None:
+    server, target = LifeServer(), runs.Target(url=URL, access_token="1234", organization_id=ORG)
+    journal_run(tmp_path, [wanted(name, Action.CREATE) for name in ("new-0", "new-1")])
+    assert go_on(tmp_path, server).summary["created"] == 2
+
+    class LogsIn(runs.Hooks):
+        asks = True
+
+        async def confirm(self, preview: runs.Preview) -> bool:
+            created = server.named("new-0")
+            assert created is not None
+            created["lastLoginTime"] = "2026-02-01T00:00:00Z"
+            return await super().confirm(preview)
+
+    how = runs.RunOptions(report_dir=tmp_path / "reports", allow_delete=True)
+    context = runs.Context(state_dir=tmp_path / "state", hooks=LogsIn())
+    with serving(server):
+        result = anyio.run(lambda: runs.undo("last", target, how, context))
+    assert (result.exit_code, result.summary["deleted"], result.summary["failed"]) == (1, 1, 1)
+    assert server.deleted == ["new-1"]
 
 
 def test_an_approved_deletion_of_an_account_that_is_gone_once_the_other_changes_are_sent_is_not_sent(

@@ -156,8 +156,10 @@ async def _send_deletions(plan: SendPlan, sender: AccountSender, record: RunReco
         await sender.verify()
         if sender.too_many or sender.too_many_unconfirmed:
             return
-        if plan.accounts > len(deletions) and has_preconditions(record, reconfirmed=False):
-            deletions = await untouched(sender, deletions)  # hours may have passed since the plan was made
+        # Hours may have passed since the plan was made: other changes were sent, or the user took time to confirm it.
+        has_waited = plan.accounts > len(deletions) or sender.connection.context.hooks.asks
+        if has_waited and has_preconditions(record, reconfirmed=False):
+            deletions = await untouched(sender, deletions)
     await DeletionSender(sender).send(deletions)
 
 
