@@ -1,6 +1,5 @@
 """Helpers for structured concurrency: task groups, stops, worker threads, and a mutex per organisation."""
 
-import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -93,6 +92,8 @@ async def uncancelled(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
     A shielded cancel scope does not hold off ``Task.cancel`` of asyncio, which programs that use bulkid may call. The
     cancellation is raised afterwards.
     """
+    import asyncio  # here, since `bulkid check` imports this module and needs no event loop
+
     work, cancelled = asyncio.ensure_future(function()), None
     with anyio.CancelScope(shield=True):
         while not work.done():
