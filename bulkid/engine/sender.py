@@ -282,7 +282,7 @@ class Sender:
                 self.quota.release(permit, answered=was_sent)
                 self.breaker.response_received(ticket, None)
                 if was_sent:
-                    stats.count_answer(method, None)
+                    stats.count_response(method, None)
                 else:
                     stats.sent[method] -= 1
                 self._reply_received.set()
@@ -292,7 +292,7 @@ class Sender:
         if not was_sent:
             stats.sent[method] -= 1
         elif reply.kind is not ReplyKind.OK:
-            stats.count_answer(method, reply.status)
+            stats.count_response(method, reply.status)
         if self._suspects:
             self._inform_suspects(send_task.number, reply)
         decision = self._judge(send_task, reply, ticket, self._monotonic() - started)

@@ -4,7 +4,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Final
 
-_NO_ANSWER: Final = 0  # in place of a status class: the request left, and no answer came
+_NO_RESPONSE: Final = 0  # in place of a status class: the request left, and no response came
 _SUCCESS: Final = 2
 _RATE_WINDOW_S = 10.0  # requests per second are measured over about this long
 
@@ -19,21 +19,21 @@ class Stats:
     in_flight: int = 0
     retries: int = 0  # requests that had to be sent again, for whatever reason
     throttled: int = 0  # replies 429
-    settled: int = 0  # tasks of `Engine.run` that have their answer
+    settled: int = 0  # tasks of `Engine.run` that are settled
     _samples: deque[tuple[float, int]] = field(default_factory=deque)
 
-    def count_answer(self, method: str, status: int | None) -> None:
-        """Count the answer to a request that left. The caller may leave out 2xx: it is what remains."""
-        answer = _NO_ANSWER if status is None else status // 100
-        if answer != _SUCCESS:
-            self.not_ok[method, answer] += 1
+    def count_response(self, method: str, status: int | None) -> None:
+        """Count the response to a request that left; None: there was none. The caller may leave out 2xx: the rest."""
+        status_class = _NO_RESPONSE if status is None else status // 100
+        if status_class != _SUCCESS:
+            self.not_ok[method, status_class] += 1
 
-    def answers(self) -> dict[str, dict[str, int]]:
+    def responses(self) -> dict[str, dict[str, int]]:
         """Requests that left, per method and status class (``2xx``, ``4xx``, ``none``); in flight counts as 2xx."""
         found: dict[str, dict[str, int]] = {method: {"2xx": count} for method, count in self.sent.items()}
-        for (method, answer), count in sorted(self.not_ok.items()):
+        for (method, status_class), count in sorted(self.not_ok.items()):
             classes = found.setdefault(method, {"2xx": 0})
-            classes["none" if answer == _NO_ANSWER else f"{answer}xx"] = count
+            classes["none" if status_class == _NO_RESPONSE else f"{status_class}xx"] = count
             classes["2xx"] -= count
         return {
             method: {each: count for each, count in classes.items() if count > 0} for method, classes in found.items()

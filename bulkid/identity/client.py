@@ -157,10 +157,10 @@ class IdentityClient:
     async def _exchange(
         self, exchange: Awaitable[HttpResponse], credential: int = 0, keys: tuple[str, ...] = ()
     ) -> Reply:
-        """Send one request and read its whole answer, within its time."""
+        """Send one request and read its whole response, within its time."""
         in_flight = self._timeouts.begin()
         try:
-            status, headers, answer = await exchange
+            status, headers, body = await exchange
         except asyncio.CancelledError:
             if in_flight.timed_out():
                 return timed_out_reply(self._settings.timeout_s)
@@ -169,11 +169,11 @@ class IdentityClient:
             return read_failure(error, self._authority, proxied=self._proxy is not None)
         finally:
             self._timeouts.end(in_flight)
-        if answer is None:
+        if body is None:
             return too_large(status, MAX_RESPONSE_BYTES)
-        reply = read_success(status, answer, credential, keys)
+        reply = read_success(status, body, credential, keys)
         if reply is None:
-            reply = read_response(status, headers, answer, self._clock.now(), self._tokens.secrets())
+            reply = read_response(status, headers, body, self._clock.now(), self._tokens.secrets())
             reply = reply._replace(credential=credential)
         if REMAINING in headers or RATE_LIMIT in headers:
             reply = reply._replace(allowance=read_allowance(headers))
@@ -191,13 +191,13 @@ class IdentityClient:
             allow_redirects=False,
             proxy_headers=self._proxy.headers if self._proxy else None,
         )
-        answer = None
+        content = None
         try:
-            answer = await read_bounded(response.headers, response.read, response.content, MAX_RESPONSE_BYTES)
+            content = await read_bounded(response.headers, response.read, response.content, MAX_RESPONSE_BYTES)
         finally:
-            if answer is None:  # cancelled, or longer than any answer may be: the connection holds the rest of it
+            if content is None:  # cancelled, or longer than any answer may be: the connection holds the rest of it
                 response.close()
-        return HttpResponse(response.status, response.headers, answer)
+        return HttpResponse(response.status, response.headers, content)
 
     def _url(self, path: str) -> URL:
         """The address of a call. Without a query it is made of its parts: half the time of parsing it (1 of 2 us)."""

@@ -2,8 +2,8 @@
 
 ``ClientSession.request`` works out for each request what is the same for all: merged headers, cookies, proxy,
 redirects, tracing, the kind of body; and it gives each body a task of its own. The fast path makes the headers once per
-token, and writes head and body together; aiohttp still connects, keeps the connections and parses the answers. Measured
-against a loopback server: 15 us of CPU per request instead of 50.
+token, and writes head and body together; aiohttp still connects, keeps the connections and parses the responses.
+Measured against a loopback server: 15 us of CPU per request instead of 50.
 
 This uses interfaces of aiohttp that are not public. :func:`is_supported` checks that they are all there, in the form
 that the tests have seen; where they are not, the client uses ``ClientSession.request``: the same requests, slower.
@@ -41,7 +41,7 @@ _REQUIRED_SIGNATURES: tuple[tuple[Callable[..., object], tuple[str, ...], frozen
 
 
 class HttpResponse(NamedTuple):
-    """A whole answer."""
+    """A whole response."""
 
     status: int
     headers: Mapping[str, str]
@@ -93,7 +93,7 @@ class FastPath:
         return "".join(lines).encode()
 
     async def exchange(self, method: str, path: str, body: bytes | None, head: bytes) -> HttpResponse:
-        """Send one request and read its whole answer; redirects are not followed.
+        """Send one request and read its whole response; redirects are not followed.
 
         The path is relative to the base, encoded; ``head`` is as :meth:`head` gave it.
 
@@ -111,15 +111,15 @@ class FastPath:
             _write(connection, request)
             assert protocol is not None  # noqa: S101 - else `_write` has raised
             message, payload = await protocol.read()
-            while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - not the answer yet
+            while 100 <= message.code < 200 and message.code != _SWITCHING_PROTOCOLS:  # noqa: PLR2004 - not the response yet
                 message, payload = await protocol.read()
             headers = message.headers
-            answer: bytes | None
+            content: bytes | None
             if payload.is_eof() and hdrs.CONTENT_ENCODING not in headers:
-                answer = payload.read_nowait()  # a short body has come with the head
+                content = payload.read_nowait()  # a short body has come with the head
             else:
-                answer = await read_bounded(headers, payload.read, payload, self._max_response_bytes)
-            clean = answer is not None and _all_sent(connection)
+                content = await read_bounded(headers, payload.read, payload, self._max_response_bytes)
+            clean = content is not None and _all_sent(connection)
         except BaseException as error:
             connection.close()
             if isinstance(error, HttpProcessingError):
@@ -132,7 +132,7 @@ class FastPath:
             connection.release()
         else:
             connection.close()
-        return HttpResponse(message.code, headers, answer)
+        return HttpResponse(message.code, headers, content)
 
     def _encode_request(self, method: str, path: str, body: bytes | None, head: bytes) -> bytes:
         line = f"{method} {self._target}{path} HTTP/1.1"
@@ -163,7 +163,7 @@ def _write(connection: PooledConnection, request: bytes) -> None:
 
 
 def _all_sent(connection: PooledConnection) -> bool:
-    """Whether the request has left as a whole: an answer may come before, and the connection cannot be used again."""
+    """Whether the request has left as a whole: a response may come before, and the connection cannot be used again."""
     transport = connection.transport
     return transport is not None and not transport.get_write_buffer_size()
 

@@ -71,7 +71,7 @@ class LiveMetrics:
             write_run_metrics(self.path, self.journal, record)
 
 
-def sum_answers(
+def sum_responses(
     before: Mapping[str, Mapping[str, int]], now: Mapping[str, Mapping[str, int]]
 ) -> dict[str, dict[str, int]]:
     """The sums of what earlier attempts and this one counted, by method and status class."""

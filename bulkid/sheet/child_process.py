@@ -33,7 +33,7 @@ class Limits:
 
     Args:
         memory: Bytes of address space (not held on macOS); a million rows of ten columns take half of it.
-        time_s: For one answer, and of processor time altogether; opening 100,000 rows takes a second.
+        time_s: For one response, and of processor time altogether; opening 100,000 rows takes a second.
         program: The arguments of the Python that is the child; for tests.
     """
 

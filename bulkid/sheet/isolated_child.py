@@ -20,7 +20,7 @@ from bulkid.sheet.isolation import LENGTH, MAX_RESPONSE, PREPARE, START
 from bulkid.sheet.text_format import UncertainEncodingError
 from bulkid.sheet.workbook import WORKBOOK_KINDS, Table, open_worksheet
 
-_TYPICAL_RESPONSE_SIZE = 8 << 20  # bytes; rows that take more are sent in several answers
+_TYPICAL_RESPONSE_SIZE = 8 << 20  # bytes; rows that take more are sent in several responses
 
 
 _TABLE_FIELDS = ("notes", "name", "names", "guessed", "encoding", "delimiter", "first_column")
@@ -36,7 +36,7 @@ def main() -> None:
         gc.enable()
 
     source, out = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else may write between the answers
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else may write between the responses
     line = source.readline()
     if not line:  # the parent has no sheet to read
         return
@@ -53,14 +53,14 @@ def main() -> None:
             task["kind"],
             SheetOptions(**{**task["options"], "ignore_columns": tuple(task["options"]["ignore_columns"])}),
         )
-        _answer(out, {key: getattr(table, key) for key in _TABLE_FIELDS})
+        _respond(out, {key: getattr(table, key) for key in _TABLE_FIELDS})
         _serve(commands, out, table, task["source"])
     except UncertainEncodingError as error:
-        _answer(out, {"readings": dict(error.readings)})
+        _respond(out, {"readings": dict(error.readings)})
     except SheetError as error:
-        _answer(out, {"error": error.message, "hint": error.hint})
+        _respond(out, {"error": error.message, "hint": error.hint})
     except MemoryError:
-        _answer(out, {"error": f"{task['source']} does not fit into memory.", "hint": "Save the sheet as CSV."})
+        _respond(out, {"error": f"{task['source']} does not fit into memory.", "hint": "Save the sheet as CSV."})
 
 
 def _open(content: BinaryIO, source: str, kind: str, options: SheetOptions) -> Table:
@@ -109,7 +109,7 @@ def _responses(table: Table, source: str, size: int) -> Generator[bytes, None, N
 
 
 def _encoded(rows: list[tuple[str, ...]], source: str) -> Generator[bytes, None, None]:
-    """Encode rows, in as many answers as keeps each small."""
+    """Encode rows, in as many responses as keeps each small."""
     widths = set(map(len, rows))
     if len(widths) == 1 and any(widths):
         # zip would make an iterator for each row, which sets off the search for garbage cycles
@@ -128,7 +128,7 @@ def _encoded(rows: list[tuple[str, ...]], source: str) -> Generator[bytes, None,
     yield from _encoded(rows[half:], source)
 
 
-def _answer(out: BinaryIO, facts: Mapping[str, object]) -> None:
+def _respond(out: BinaryIO, facts: Mapping[str, object]) -> None:
     """Send all but rows: by json, since a message may hold what is no text, as bytes of the command line."""
     _send(out, json.dumps(facts).encode())
 

@@ -32,17 +32,17 @@ from bulkid.sheet.text_format import UncertainEncodingError
 from bulkid.sheet.workbook import WORKBOOK_KINDS, Table
 
 MAX_RESPONSE = 64 << 20
-"""Bytes of one answer, which holds one row at least."""
+"""Bytes of one response, which holds one row at least."""
 
 LENGTH = struct.Struct("<Q")
-"""Stands before the content of the file and before each answer."""
+"""Stands before the content of the file and before each response."""
 
 START, NEXT, PREPARE = "start", "next", "prepare"
 """What the parent may ask for: rows from the first one, so many at a time; the next chunk of them; or to have the
-first chunk ready before it asks for that, which has no answer."""
+first chunk ready before it asks for that, which has no response."""
 
 ROWS = (b'{"columns":', b'{"rows":')
-"""How an answer that holds rows begins: rows of one length come by columns, which takes half as long to read."""
+"""How a response that holds rows begins: rows of one length come by columns, which takes half as long to read."""
 
 _BLOCK = 1 << 20
 
@@ -164,7 +164,7 @@ class _Child:
             return self._read_response()
 
     def ask(self, command: str) -> dict[str, Any]:
-        """Send a command and return its answer."""
+        """Send a command and return its response."""
         with self._deadline():
             self._send(f"{command}\n".encode())
             return self._read_response()
@@ -174,7 +174,7 @@ class _Child:
         self._send(f"{PREPARE} {size}\n".encode())
 
     def end(self) -> None:
-        """End the child, which ends the wait for its answer; harmless when repeated."""
+        """End the child, which ends the wait for its response; harmless when repeated."""
         self._process.kill()
 
     def close(self) -> None:
@@ -196,7 +196,7 @@ class _Child:
         self.end()
 
     def _send(self, content: bytes) -> None:
-        with suppress(OSError, ValueError):  # the child has ended: its answer or its exit code says why
+        with suppress(OSError, ValueError):  # the child has ended: its response or its exit code says why
             self._to_child.write(content)
             self._to_child.flush()
 
@@ -218,7 +218,7 @@ class _Child:
         return response
 
     def _child_ended(self) -> BulkidError:
-        """Say why there is no answer."""
+        """Say why there is no response."""
         self.end()
         self._process.wait()
         if self._token.cancelled:

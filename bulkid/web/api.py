@@ -33,8 +33,8 @@ from bulkid.web.uploads import ReadOptions
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def answer(model: models.Answer, status: int = 200) -> web.Response:
-    """An answer in JSON."""
+def json_response(model: models.ResponseModel, status: int = 200) -> web.Response:
+    """A response in JSON."""
     body = model.model_dump_json(exclude_unset=True)
     return web.Response(text=body, content_type="application/json", status=status)
 
@@ -95,16 +95,16 @@ async def describe(_request: web.Request) -> web.Response:
 async def upload(request: web.Request) -> web.Response:
     """Upload a sheet."""
     taken = await receive_sheet(request, trusted=True)
-    return answer(sheet_answer(await console_of(request).upload_previews.get(taken)), 201)
+    return json_response(sheet_model(await console_of(request).upload_previews.get(taken)), 201)
 
 
 async def sheet(request: web.Request) -> web.Response:
     """Get a sheet as bulkid reads it."""
     page = query_of(request, models.Page)
-    return answer(sheet_answer(await upload_preview_of(request), page.offset, page.limit))
+    return json_response(sheet_model(await upload_preview_of(request), page.offset, page.limit))
 
 
-def sheet_answer(upload_preview: UploadPreview, offset: int = 0, limit: int = 100) -> models.Sheet:
+def sheet_model(upload_preview: UploadPreview, offset: int = 0, limit: int = 100) -> models.Sheet:
     """A sheet as bulkid reads it, with some of its invalid rows."""
     upload, check, error = upload_preview.upload, upload_preview.parsed.check, upload_preview.parsed.error
     row_errors = () if check is None else check.row_errors
@@ -148,7 +148,7 @@ async def change_read_options(request: web.Request) -> web.Response:
     )
     changed = await console.change_read_options(upload_preview, reading, principal_of(request))
     await record_action(request, "sheet read otherwise", changed.upload_id, changed.name)
-    return answer(sheet_answer(await console.upload_previews.get(changed)))
+    return json_response(sheet_model(await console.upload_previews.get(changed)))
 
 
 # --- previews
@@ -161,7 +161,7 @@ async def make_preview(request: web.Request) -> web.Response:
     job = console_of(request).make_preview(upload_preview)
     if job is not before:
         await record_action(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
-    return answer(preview_answer(job), 202)
+    return json_response(preview_model(job), 202)
 
 
 async def preview(request: web.Request) -> web.Response:
@@ -170,10 +170,10 @@ async def preview(request: web.Request) -> web.Response:
     if upload_preview.preview is None:
         raise RefusedError(404, "This sheet has no preview.", "Make one: POST to this address.")
     page = query_of(request, models.Page)
-    return answer(await in_thread(preview_answer, upload_preview.preview, page.offset, page.limit))
+    return json_response(await in_thread(preview_model, upload_preview.preview, page.offset, page.limit))
 
 
-def preview_answer(job: PreviewTask, offset: int = 0, limit: int = 100) -> models.Preview:
+def preview_model(job: PreviewTask, offset: int = 0, limit: int = 100) -> models.Preview:
     """A preview, with some of the accounts that change."""
     found = job.result
     state: Literal["making", "ready", "failed"] = "failed" if job.done.is_set() else "making"
@@ -218,14 +218,14 @@ async def start(request: web.Request) -> web.Response:
         really=body.really,
         deletions=body.deletions,
     )
-    return answer(run_answer(console, await found_run(request, job.run_id)), 201)
+    return json_response(run_model(console, await found_run(request, job.run_id)), 201)
 
 
 async def reject(request: web.Request) -> web.Response:
     """Reject the plan that a preview shows, in place of its approval."""
     body = await body_of(request, models.Reject)
     await rejected_plan(request, body.preview, body.comment)
-    return answer(sheet_answer(await upload_preview_of(request)))
+    return json_response(sheet_model(await upload_preview_of(request)))
 
 
 # --- runs
@@ -235,15 +235,15 @@ async def runs(request: web.Request) -> web.Response:
     """List runs, the newest first."""
     console, page = console_of(request), query_of(request, models.RunsPage)
     lines, total = await in_thread(console.run_browser.runs, offset=page.offset, limit=page.limit)
-    return answer(models.Runs(runs=[run_answer(console, line) for line in lines], total=total))
+    return json_response(models.Runs(runs=[run_model(console, line) for line in lines], total=total))
 
 
 async def run(request: web.Request) -> web.Response:
     """Get how far a run is, or how it ended."""
-    return answer(run_answer(console_of(request), await found_run(request)))
+    return json_response(run_model(console_of(request), await found_run(request)))
 
 
-def run_answer(console: Console, line: RunListItem) -> models.Run:
+def run_model(console: Console, line: RunListItem) -> models.Run:
     """A run: its summary as ``--json`` prints it, and whether it is under way.
 
     For a moment after a resume its record still says how the attempt before has ended.
@@ -281,10 +281,10 @@ async def rows(request: web.Request) -> web.Response:
         offset=page.offset,
         limit=page.limit,
     )
-    return answer(models.Rows(rows=[row_answer(row) for row in found.rows], total=found.total))
+    return json_response(models.Rows(rows=[row_model(row) for row in found.rows], total=found.total))
 
 
-def row_answer(row: ReportRow) -> models.Row:
+def row_model(row: ReportRow) -> models.Row:
     """A row as in ``report.jsonl``, without the run's id."""
     values = report_object(row, "")
     del values["run_id"]
@@ -305,7 +305,7 @@ async def stop(request: web.Request) -> web.Response:
         raise RefusedError(409, "The run is not under way in this console.")
     job.stop.request(f"Stopped by {principal_of(request).name}")
     await record_end(request, "run stopped", line.run.run_id)
-    return answer(run_answer(console, line), 202)
+    return json_response(run_model(console, line), 202)
 
 
 async def resume(request: web.Request) -> web.Response:
@@ -318,7 +318,7 @@ async def resume(request: web.Request) -> web.Response:
             "What is pending of this run was not shown, or not approved, yet: nothing was sent.",
             f"Make it a sheet of its own, preview it and start it: POST /api/v1/runs/{record.run_id}/rest",
         )
-    return answer(run_answer(console, await found_run(request)), 202)
+    return json_response(run_model(console, await found_run(request)), 202)
 
 
 async def rest(request: web.Request) -> web.Response:
@@ -326,7 +326,7 @@ async def rest(request: web.Request) -> web.Response:
     record = (await found_run(request)).run
     upload_preview = await console_of(request).rest_of(record, principal_of(request))
     await record_action(request, "rest previewed", record.run_id)
-    return answer(sheet_answer(upload_preview), 201)
+    return json_response(sheet_model(upload_preview), 201)
 
 
 # --- accounts
@@ -349,8 +349,13 @@ async def export(request: web.Request) -> web.Response:
 # --- routes
 
 
-def _read(path: str, handler: Handler, answer: type[models.Answer] | None = None, **more: Any) -> Operation:  # noqa: ANN401
-    return Operation("GET", f"/api/v1{path}", handler, Role.VIEWER, answer=answer, **more)
+def _read(
+    path: str,
+    handler: Handler,
+    response_model: type[models.ResponseModel] | None = None,
+    **more: Any,  # noqa: ANN401 - other fields of the operation
+) -> Operation:
+    return Operation("GET", f"/api/v1{path}", handler, Role.VIEWER, response_model=response_model, **more)
 
 
 def _change(
@@ -358,10 +363,12 @@ def _change(
     path: str,
     handler: Handler,
     action: str,
-    answer: type[models.Answer],
+    response_model: type[models.ResponseModel],
     **more: Any,  # noqa: ANN401
 ) -> Operation:
-    return Operation(method, f"/api/v1{path}", handler, Role.OPERATOR, action=action, answer=answer, **more)
+    return Operation(
+        method, f"/api/v1{path}", handler, Role.OPERATOR, action=action, response_model=response_model, **more
+    )
 
 
 OPERATIONS: Final = (

@@ -1,4 +1,4 @@
-"""Requests and answers of the JSON interface as pydantic models, from which its checks and its OpenAPI document derive.
+"""Requests and responses of the JSON interface as pydantic models, from which checks and the OpenAPI document derive.
 
 The names of the classes are those of the document's schemas.
 """
@@ -17,7 +17,7 @@ from bulkid.resources import current
 from bulkid.web.auth.access import Route, RouteKind
 
 MAX_PAGE_SIZE: Final = 1000
-"""Lines of a list that one answer holds at most."""
+"""Lines of a list that one response holds at most."""
 
 _MAX_INTEGER: Final = 2**31 - 1
 
@@ -125,16 +125,16 @@ class Reject(_Body):
     comment: Annotated[str, Field(description="Why, for the authors of the plan.", min_length=1)]
 
 
-# --- answers
+# --- responses
 
 
-class Answer(BaseModel):
-    """An object that the console answers with."""
+class ResponseModel(BaseModel):
+    """An object in a response of the console."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, from_attributes=True)
 
 
-class ErrorDetail(Answer):
+class ErrorDetail(ResponseModel):
     """What went wrong, and what to do next."""
 
     code: str
@@ -142,20 +142,20 @@ class ErrorDetail(Answer):
     hint: str
 
 
-class Error(Answer):
+class Error(ResponseModel):
     """Why the console refused a request."""
 
     error: ErrorDetail
 
 
-class Message(Answer):
+class Message(ResponseModel):
     """What went wrong, and what to do next."""
 
     message: str
     hint: str
 
 
-class Fault(Answer):
+class Fault(ResponseModel):
     """What is wrong with one row."""
 
     row: Count
@@ -165,14 +165,14 @@ class Fault(Answer):
     message: str
 
 
-class Column(Answer):
+class Column(ResponseModel):
     """A column of a sheet."""
 
     header: str
     field: FieldName | None
 
 
-class Sheet(Answer):
+class Sheet(ResponseModel):
     """A sheet as the console reads it."""
 
     sheet: str
@@ -196,7 +196,7 @@ class Sheet(Answer):
     faults_total: Count
 
 
-class Change(Answer):
+class Change(ResponseModel):
     """What changes of one account."""
 
     action: Action
@@ -209,7 +209,7 @@ class Change(Answer):
     remove: list[str]
 
 
-class DeletedAccount(Answer):
+class DeletedAccount(ResponseModel):
     """An account that will be deleted."""
 
     account_id: str
@@ -218,7 +218,7 @@ class DeletedAccount(Answer):
     created: Annotated[str, Field(description="As the server wrote it; empty where it is not known.")]
 
 
-class Preview(Answer):
+class Preview(ResponseModel):
     """What a sheet would change. The members after the first four exist once the state is ``ready``."""
 
     preview: str
@@ -242,7 +242,7 @@ class Preview(Answer):
     accounts: list[Change] = []
 
 
-class Run(Answer):
+class Run(ResponseModel):
     """How far a run is, or how it ended."""
 
     run_id: str
@@ -274,14 +274,14 @@ class Run(Answer):
     eta_s: float | None
 
 
-class Runs(Answer):
+class Runs(ResponseModel):
     """Runs, the newest first."""
 
     runs: list[Run]
     total: Count
 
 
-class Row(Answer):
+class Row(ResponseModel):
     """What became of one row, as in ``report.jsonl``."""
 
     row: Count
@@ -297,7 +297,7 @@ class Row(Answer):
     finished_at: str | None
 
 
-class Rows(Answer):
+class Rows(ResponseModel):
     """Rows of a run."""
 
     rows: list[Row]
@@ -318,8 +318,8 @@ class Operation(Route):
 
     kind: RouteKind = RouteKind.API
     status: int = 200  # the HTTP status of success
-    answer: type[BaseModel] | None = None  # the model of the answer; None: a file, or the document itself
-    media: str = "application/json"  # the media type of the answer
+    response_model: type[BaseModel] | None = None  # of the response; None: a file, or the document itself
+    media: str = "application/json"  # the media type of the response
     errors: Sequence[int] = ()  # HTTP statuses of refusals that do not follow from the path and the body
     query: type[BaseModel] | None = None  # the model of the query
     body: type[BaseModel] | None = None  # the model of a JSON body
@@ -328,7 +328,9 @@ class Operation(Route):
 
 def document(operations: Sequence[Operation]) -> Schema:
     """Return the OpenAPI document of these operations."""
-    models = {model for each in operations for model in (each.answer, each.query, each.body) if model is not None}
+    models = {
+        model for each in operations for model in (each.response_model, each.query, each.body) if model is not None
+    }
     ordered = sorted(models | {Error}, key=lambda model: model.__name__)
     _, found = models_json_schema(
         [(model, "validation") for model in ordered],
@@ -369,7 +371,7 @@ def _describe(operation: Operation, query: Schema) -> Schema:
 
 
 def _responses(operation: Operation) -> Schema:
-    success = {"description": "Success.", "content": _content(operation.media, operation.answer)}
+    success = {"description": "Success.", "content": _content(operation.media, operation.response_model)}
     refusal = _content("application/json", Error)
     statuses = {400, 401, 403, 503, *operation.errors}
     if "{" in operation.path:

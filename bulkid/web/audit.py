@@ -38,7 +38,7 @@ _ABOUT_USER: Final = ("password changed", "password change refused", "role chang
 """Actions that are security events of the user who is their subject; an admin may have done them in a terminal."""
 
 _MAX_TEXT: Final = 500  # characters of a name or message that the table keeps
-_REFUSED: Final = 400  # the least status of an answer that refuses
+_REFUSED: Final = 400  # the least status of a response that refuses
 _RECORDED: Final = web.RequestKey("noted", bool)  # set once a request has its entry in the audit log
 
 REFUSAL: Final = web.RequestKey("refusal", str)
@@ -101,8 +101,8 @@ async def audit_requests(request: web.Request, handler: Handler) -> web.StreamRe
     except BulkidError as error:
         await _record_outcome(request, error.message)
         raise
-    except web.HTTPException as answer:
-        await _record_outcome(request, "" if answer.status < _REFUSED else answer.reason)
+    except web.HTTPException as raised:
+        await _record_outcome(request, "" if raised.status < _REFUSED else raised.reason)
         raise
     await _record_outcome(request, "" if response.status < _REFUSED else request.get(REFUSAL, response.reason))
     return response

@@ -81,15 +81,15 @@ async def export_file(request: web.Request, ending: str, given: Mapping[str, str
     result, content = await _exported(request, ending, wanted, action)
     day = datetime.fromtimestamp(console.clock.now(), UTC).strftime("%Y-%m-%d")
     name = f"{current().plural.replace(' ', '-')}-{day}.{ending}"
-    answer = attachment(content, name, FORMATS[ending].media_type)
+    response = attachment(content, name, FORMATS[ending].media_type)
     matching = _matching(result)
     if matching or result.notes:
         notes = [each[:_MAX_NOTE] for each in (*matching, *result.notes)[:_MAX_NOTES]]
-        answer.headers[NOTES_HEADER] = json.dumps(notes)  # in ASCII, as a header has to be
+        response.headers[NOTES_HEADER] = json.dumps(notes)  # in ASCII, as a header has to be
     chosen = [f"{name}: {text}." for name, text in (("Accounts", str(wanted)), ("Action", action)) if text]
     counted = f"{count_of(result.accounts, 'account')}."
     await record_action(request, "accounts exported", name, " ".join((counted, *chosen, *matching, *result.notes)))
-    return answer
+    return response
 
 
 def _choices(given: Mapping[str, str]) -> tuple[runs.ExportFilter, Action | None]:

@@ -58,7 +58,7 @@ TLS_ALONE: Final = "max-age=31536000"  # a year, as OWASP ASVS 4.0 14.4.5 asks
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Give every answer the headers that restrict what a browser does with it. aiohttp calls this for every answer."""
+    """Give every response the headers that restrict what a browser does with it. aiohttp calls this for each."""
     if response.content_type == "text/event-stream":
         del response.headers["Cache-Control"]  # the library's no-cache lets a browser keep the names of accounts
     for name, value in HEADERS.items():
@@ -70,7 +70,7 @@ async def add_headers(request: web.Request, response: web.StreamResponse) -> Non
 
 @web.middleware
 async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer errors with a page or a JSON object. No answer contains a traceback."""
+    """Answer errors with a page or a JSON object. No response contains a traceback."""
     try:
         return await handler(request)
     except BulkidError as error:
@@ -81,10 +81,10 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         if error.status == 405 and request.method == "GET" and _is_form_address(request):  # noqa: PLR2004
             raise web.HTTPSeeOther(page_of_form(request)) from None
         message, hint = _HTTP_MESSAGES.get(error.status, (error.reason, ""))
-        answer = refusal(request, error.status, message, hint)
+        response = refusal(request, error.status, message, hint)
         if "Allow" in error.headers:
-            answer.headers["Allow"] = error.headers["Allow"]
-        return answer
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
     except Exception as error:  # noqa: BLE001 - the outermost handler of errors
         log.warning("console.request_broke", path=request.path, error=f"{type(error).__name__}: {error}")
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
@@ -124,7 +124,7 @@ _STATUSES: Final[tuple[tuple[type[BulkidError], int], ...]] = (  # the first tha
 
 
 def route_kind_of(request: web.Request) -> RouteKind:
-    """What the answer should be, by the route, or by the path where there is no route."""
+    """What the response should be, by the route, or by the path where there is no route."""
     route = route_of(request)
     if route is not None:
         return route.kind

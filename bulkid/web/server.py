@@ -355,34 +355,34 @@ class RequestProtocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 - it repeats the request, which may hold a secret
     ) -> web.StreamResponse:
-        """Answer a request that cannot be parsed, or whose answer could not be written."""
+        """Answer a request that cannot be parsed, or whose response could not be written."""
         if status < HTTPStatus.INTERNAL_SERVER_ERROR:
             log.info("console.bad_request", status=status, address=request.remote or "", error=type(exc).__name__)
         else:
             log.warning("console.request_broke", path=request.path, error=f"{type(exc).__name__}: {exc}")
         if request.writer.output_size > 0:
-            raise ConnectionError("A part of the answer was sent already.")
-        return bare_answer(status)
+            raise ConnectionError("A part of the response was sent already.")
+        return bare_response(status)
 
 
-def bare_answer(status: int) -> web.Response:
-    """An answer outside the application, with the headers of all others; it closes the connection."""
+def bare_response(status: int) -> web.Response:
+    """A response outside the application, with the headers of all others; it closes the connection."""
     text = f"{status} {HTTPStatus(status).phrase}\n"
-    answer = web.Response(status=status, text=text, headers={**HEADERS, "Server": "bulkid"})  # no version
-    answer.force_close()
-    return answer
+    response = web.Response(status=status, text=text, headers={**HEADERS, "Server": "bulkid"})  # no version
+    response.force_close()
+    return response
 
 
 def protocol_factory(
     server: web.Server, limit: ConnectionLimit, tls: ssl.SSLContext | None
 ) -> Callable[[], asyncio.Protocol]:
     """Return what makes the protocol of a new connection to a server, which is closed where the limit is reached."""
-    answer, loop = server.request_handler, asyncio.get_running_loop()
+    handler, loop = server.request_handler, asyncio.get_running_loop()
 
     async def refuse_expectations(request: web.BaseRequest) -> web.StreamResponse:
         if request.headers.get("Expect", "100-continue").lower() != "100-continue":
-            return bare_answer(417)
-        return await answer(request)
+            return bare_response(417)
+        return await handler(request)
 
     def serve() -> RequestProtocol:
         return RequestProtocol(

@@ -53,13 +53,13 @@ async def enter(request: web.Request) -> web.StreamResponse:
         await record_refusal(request, "link refused")
         failed = "This link has been used already, or is of an earlier start of the console."
         return page(request, "signin.html", status=401, next="/", failed=failed)
-    answer = redirect("/")
+    response = redirect("/")
     if not await console.sessions.begin(
-        request, answer, authenticator.user_key, authenticator.epoch, client_address(request)
+        request, response, authenticator.user_key, authenticator.epoch, client_address(request)
     ):
         return page(request, "signin.html", status=401, next="/", failed=LINKS_DISABLED)
     await record_action(request, "signed in", principal=authenticator.name)
-    return answer
+    return response
 
 
 async def sign_in(request: web.Request) -> web.StreamResponse:
@@ -70,10 +70,10 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
         raise RefusedError(404, "There are no users here: sign in by the link in the terminal.")
     form = await form_of(request)
     name, onward = form.get("name", "")[:LONGEST_NAME], local_path(form.get("next"))
-    answer = redirect(onward)
+    response = redirect(onward)
     try:
         done = await _check_password(request, authenticator, name, form.get("password", ""))
-        if not await sessions.begin(request, answer, done.user.key, done.user.epoch, client_address(request)):
+        if not await sessions.begin(request, response, done.user.key, done.user.epoch, client_address(request)):
             raise SignInError("The user was changed or removed at this moment.")  # noqa: TRY301 - as any other refusal
     except SignInError as error:
         known = await in_thread(console.store.user, name)  # whose name may be typed in another spelling
@@ -81,9 +81,9 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
         await record_refusal(request, "sign-in refused", name, error.message, principal=principal)
         status = 429 if error.wait_s else 401
         return _with_wait(page(request, "signin.html", status=status, next=onward, failed=str(error)), error.wait_s)
-    sessions.set_cookie(answer, sessions.device_cookie_name, done.device_cookie, DEVICE_S)
+    sessions.set_cookie(response, sessions.device_cookie_name, done.device_cookie, DEVICE_S)
     await record_action(request, "signed in", principal=done.user.name)
-    return answer
+    return response
 
 
 async def _check_password(request: web.Request, authenticator: UserAuthenticator, name: str, password: str) -> SignIn:
@@ -107,18 +107,18 @@ async def _confirm_user(request: web.Request) -> None:
         await _check_current(request, authenticator, user)
 
 
-def _with_wait(answer: web.Response, wait_s: float) -> web.Response:
+def _with_wait(response: web.Response, wait_s: float) -> web.Response:
     if wait_s:
-        answer.headers["Retry-After"] = str(math.ceil(wait_s))
-    return answer
+        response.headers["Retry-After"] = str(math.ceil(wait_s))
+    return response
 
 
 async def sign_out(request: web.Request) -> web.StreamResponse:
     """End this session."""
-    answer = redirect("/")
-    await console_of(request).sessions.end(request[SESSION], answer)
+    response = redirect("/")
+    await console_of(request).sessions.end(request[SESSION], response)
     await record_action(request, "signed out")
-    return answer
+    return response
 
 
 async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
@@ -127,11 +127,11 @@ async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
         await _confirm_user(request)
     except SignInError as error:
         return await _sessions_left(request, error)
-    answer, sessions, record = redirect("/"), console_of(request).sessions, request[SESSION].record
+    response, sessions, record = redirect("/"), console_of(request).sessions, request[SESSION].record
     await sessions.end_all(record.user_key, record.epoch)
-    sessions.forget_cookie(answer)
+    sessions.forget_cookie(response)
     await record_action(request, "signed out everywhere")
-    return answer
+    return response
 
 
 # --- the account
@@ -191,17 +191,17 @@ async def end_sessions(request: web.Request) -> web.StreamResponse:
     await record_action(request, "session ended", detail=count_of(len(ended), "session"))
     if record.session_hash not in ended:
         raise HTTPSeeOther("/account")
-    answer = redirect("/")
-    sessions.forget_cookie(answer)
-    return answer
+    response = redirect("/")
+    sessions.forget_cookie(response)
+    return response
 
 
 async def _sessions_left(request: web.Request, error: BulkidError) -> web.Response:
     """Say why no session has ended."""
     request[REFUSAL] = str(error)
     wait_s = error.wait_s if isinstance(error, SignInError) else 0.0
-    answer = await account(request, left=error, status=429 if wait_s else 400)
-    return _with_wait(answer, wait_s)
+    response = await account(request, left=error, status=429 if wait_s else 400)
+    return _with_wait(response, wait_s)
 
 
 async def change_password(request: web.Request) -> web.StreamResponse:
@@ -226,12 +226,12 @@ async def change_password(request: web.Request) -> web.StreamResponse:
         await record_action(request, "password change refused", user.name, str(error))
         return _with_wait(await account(request, failed=str(error), status=429 if wait_s else 400), wait_s)
     sessions.announce_end()
-    answer = redirect("/account")
-    if await sessions.begin(request, answer, user.key, done.user.epoch + 1, client_address(request)):
-        sessions.set_cookie(answer, sessions.device_cookie_name, new_device_cookie(user.key, hashed), DEVICE_S)
+    response = redirect("/account")
+    if await sessions.begin(request, response, user.key, done.user.epoch + 1, client_address(request)):
+        sessions.set_cookie(response, sessions.device_cookie_name, new_device_cookie(user.key, hashed), DEVICE_S)
     else:
-        sessions.forget_cookie(answer)
-    return answer
+        sessions.forget_cookie(response)
+    return response
 
 
 # --- API tokens

@@ -104,7 +104,7 @@ async def test_a_fatal_error_before_a_request_leaves_counts_no_request_and_takes
     with pytest.raises(AuthenticationError):
         await engine.call(get(1))
     assert engine.stats.sent["GET"] == 0
-    assert engine.stats.answers() == {"GET": {}}
+    assert engine.stats.responses() == {"GET": {}}
     assert (await engine.quota._ledger.exchange([QuotaRule("GET", 5, 60.0)], 0, (), ())).used == 0
 
 

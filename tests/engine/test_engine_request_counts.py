@@ -47,7 +47,7 @@ def test_every_request_that_left_is_in_one_class(replies: list[Reply], count: in
         except BulkidError:
             ended_early = True
         told_of = {
-            (method, each): n for method, classes in engine.stats.answers().items() for each, n in classes.items()
+            (method, each): n for method, classes in engine.stats.responses().items() for each, n in classes.items()
         }
         if not ended_early:  # else some answers may have come too late to be taken
             assert told_of == seen
@@ -65,7 +65,7 @@ def test_the_classes_are_those_that_the_server_answered() -> None:
         engine = make_engine(clock, Server(clock, answer=lambda _: next(told, OK)).send)
         await engine.call(get(1))
         await settle(engine, puts(3))
-        return engine.stats.answers()
+        return engine.stats.responses()
 
     assert run(work) == {"GET": {"2xx": 1}, "PUT": {"2xx": 4, "4xx": 1, "5xx": 1, "none": 1}}
 
@@ -78,7 +78,7 @@ def test_a_request_whose_token_the_server_would_not_issue_takes_no_slot_of_the_q
         server = Server(clock, answer=lambda _: next(told, OK))
         engine = make_engine(clock, server.send, rules=[QuotaRule("PUT", 3, 86_400.0)])
         await settle(engine, puts(3))
-        return engine.stats.answers()
+        return engine.stats.responses()
 
     assert run(work) == {"PUT": {"2xx": 3}}
 
@@ -98,6 +98,6 @@ def test_a_request_that_is_cancelled_on_its_way_has_no_answer() -> None:
             tasks.start_soon(soon)
             with suppress(BulkidError):
                 await settle(engine, puts(2), stop=stop)
-        return engine.stats.answers()
+        return engine.stats.responses()
 
     assert run(work) == {"PUT": {"none": 2}}

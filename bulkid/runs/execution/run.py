@@ -50,7 +50,7 @@ from bulkid.runs.execution.reconcile import (
 )
 from bulkid.runs.inputs.run_input import AccountLookup, Rows, RunInput, RunJournal
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
-from bulkid.runs.run_metrics import COUNTERS_INTERVAL_S, LiveMetrics, sum_answers, with_run_metrics
+from bulkid.runs.run_metrics import COUNTERS_INTERVAL_S, LiveMetrics, sum_responses, with_run_metrics
 from bulkid.runs.run_records import APPROVED, NEW_GROUPS, has_preconditions, owner_of
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of
@@ -153,7 +153,7 @@ class Execution:
         return {
             **self.counters,
             "requests": sent,
-            "answers": sum_answers(before.get("answers", {}), connection.stats.answers() if connection else {}),
+            "answers": sum_responses(before.get("answers", {}), connection.stats.responses() if connection else {}),
             "retries": before.get("retries", 0) + (connection.stats.retries if connection else 0),
             "throttled": before.get("throttled", 0) + (connection.stats.throttled if connection else 0),
             "elapsed_s": round(before.get("elapsed_s", 0.0) + self.context.clock.monotonic() - self.started, 3),
