@@ -77,13 +77,26 @@ async def test_the_user_is_told_of_throttling_but_for_what_the_progress_shows(tm
     assert all(re.search(r", at (\S+ )?\d\d:\d\d UTC\S*\.$", text) for text in told)
 
 
+@pytest.mark.parametrize(("count", "retry_after", "left"), [(6, "", "9 min .*"), (1, "60", "(10|9) min.*")])
 @pytest.mark.parametrize("kind", ["token", "GET RobotAccount"])
-async def test_a_server_that_answers_503_is_waited_for_and_the_user_is_told_once(tmp_path: Path, kind: str) -> None:
-    async with Busy({kind: 6}, 503, "").served() as server:
+async def test_a_server_that_answers_503_is_waited_for_and_the_user_is_told_once(
+    tmp_path: Path, kind: str, count: int, retry_after: str, left: str
+) -> None:
+    async with Busy({kind: count}, 503, retry_after).served() as server:
         result, told = await run(tmp_path, server)
     assert (result.exit_code, result.summary["updated"]) == (0, 2)
     (text,) = told
-    assert re.match(r"The server is unavailable \(.*Busy\)\. Trying again for 9 min .*, until .*\d\d:\d\d UTC", text)
+    words = rf"The server is unavailable \(.*Busy\)\. Trying again for {left}, until .*\d\d:\d\d UTC"
+    assert re.match(words, text)
+
+
+async def test_doctor_does_not_tell_of_a_wait_that_ends_in_a_moment(tmp_path: Path) -> None:
+    waits = Waits()
+    async with Busy({"token": 99}, 503, "").served() as server:
+        own = context(tmp_path, hooks=waits, clock=Hurried(TIMES), random=lambda: 0.999)
+        findings = await runs.doctor(server.target, options(tmp_path), own)
+    assert [finding.subject for finding in findings if finding.ok is False] == ["token"]
+    assert waits.texts == []
 
 
 async def test_a_server_that_is_away_for_a_moment_is_not_mentioned(tmp_path: Path) -> None:

@@ -150,16 +150,19 @@ class Connection:
         clock, breaker, given_up_s = self.context.clock, engine.breaker, engine.breaker.seconds_until_given_up()
         if self.shows_progress or (given_up_s is not None and not breaker.answered):  # it ends in a moment
             return
+        nothing_sent_s = wait_s
         if given_up_s is not None:
-            wait_s, away_s = given_up_s, self.options.outage_limit_s - given_up_s
-            what = f"The server is unavailable ({breaker.last_error.removesuffix('.')}). Trying again for"
+            nothing_sent_s, wait_s = max(wait_s, self.options.outage_limit_s - given_up_s), given_up_s
+            why = "The server is unavailable"
+            what = f"{why} ({breaker.last_error.removesuffix('.')}). Trying again for"
         else:
-            away_s, why = wait_s, "The quota is used" if breaker.closed else "The server limits the rate"
+            why = "The quota is used" if breaker.closed else "The server limits the rate"
             what = f"{why}: the next request leaves in"
         until = clock.monotonic() + wait_s
-        if away_s < LONG_WAIT_S or (self.announced[0] == what and until < self.announced[1] + LONG_WAIT_S):
+        is_known = self.announced[0] == why and until < self.announced[1] + LONG_WAIT_S
+        if is_known or min(nothing_sent_s, wait_s) < LONG_WAIT_S:
             return
-        self.announced = what, until
+        self.announced = why, until
         now, end = clock.now(), ""
         with suppress(ValueError, OverflowError, OSError):  # it is beyond the years that a date can have
             end = f", {'at' if given_up_s is None else 'until'} {local_time(now + wait_s, now)}"
