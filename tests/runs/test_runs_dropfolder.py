@@ -405,7 +405,7 @@ def test_what_lies_in_working_and_is_not_known_is_left_alone_and_told(inbox: Inb
 
     served(work)
     assert inbox.places() == {"working": ["lost.csv"]}
-    assert any("lost.csv was not taken by a run that this state directory knows" in note for note in inbox.notes)
+    assert any("lost.csv was not taken by a run that this state directory knows" in note for note in inbox.warnings)
 
 
 def test_what_somebody_took_away_from_working_is_told_and_holds_up_nothing(inbox: Inbox) -> None:
