@@ -1,7 +1,7 @@
 """Where the operating system keeps a user's files of each kind."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from bulkid.errors import UsageError
@@ -24,8 +24,7 @@ def default_state_dir() -> Path:
     """
     from platformdirs import user_state_path
 
-    with _home():
-        return user_state_path("bulkid", appauthor=False)
+    return _in_home(user_state_path)
 
 
 def default_config_dir() -> Path:
@@ -36,16 +35,16 @@ def default_config_dir() -> Path:
     """
     from platformdirs import user_config_path
 
-    with _home():
-        return user_config_path("bulkid", appauthor=False)
+    return _in_home(user_config_path)
 
 
-@contextmanager
-def _home() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError:
-        raise UsageError(
-            "The home directory of this user is not known, and with it the user's settings and state.",
-            hint="Set the environment variable HOME to an absolute path.",
-        ) from None
+def _in_home(find: Callable[..., Path]) -> Path:
+    """The folder that platformdirs finds; some of its versions leave a home directory that is not known as ``~``."""
+    with suppress(RuntimeError):
+        path = find("bulkid", appauthor=False)
+        if path.parts[0] != "~":
+            return path
+    raise UsageError(
+        "The home directory of this user is not known, and with it the user's settings and state.",
+        hint="Set the environment variable HOME to an absolute path.",
+    )

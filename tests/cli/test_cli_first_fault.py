@@ -110,9 +110,16 @@ def test_a_folder_that_cannot_be_looked_up_is_told(tmp_path: Path, arguments: tu
     assert "Traceback" not in error
 
 
-def test_a_user_without_a_home_directory_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_user_without_a_home_directory_is_told_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, raises: bool
+) -> None:
+    """Versions of platformdirs that do not raise give a folder named ~ in the working directory."""
+
     def unknown(*_: object, **__: object) -> Path:
-        raise RuntimeError("could not determine the home directory for '~/.config'")
+        if raises:
+            raise RuntimeError("could not determine the home directory for '~/.config'")
+        return Path("~/.config/bulkid")
 
     monkeypatch.setattr("platformdirs.user_config_path", unknown)
     code, error = reported(tmp_path, "runs")
