@@ -336,7 +336,7 @@ class DirectoryGroups:
 
     def __call__(self, text: str) -> GroupMatch:
         """Find the group with this id or name, or the new group of this name; or say why there is none."""
-        found = self.existing(text)
+        found = self.find_existing(text)
         if found.code != _UNKNOWN_GROUP or self._new_groups is None:
             return found
         created = self._new_groups.create(text, lambda: self._suggester.may_be_near(text))
@@ -344,7 +344,7 @@ class DirectoryGroups:
             return GroupMatch(created.id)
         return self._unknown(text, created) if created else found
 
-    def existing(self, text: str) -> GroupMatch:
+    def find_existing(self, text: str) -> GroupMatch:
         """Find the group with this id or name among those that exist, or say why there is none."""
         found = self._directory.groups_matching(text)
         if len(found) == 1:

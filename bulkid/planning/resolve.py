@@ -68,7 +68,7 @@ def resolve(
         mismatches = identity_row_errors(requests, columns)
     added = removed = GroupResolver(groups)
     if options.creates_groups and isinstance(groups, DirectoryGroups):
-        removed = GroupResolver(groups.existing)  # what does not exist cannot be left
+        removed = GroupResolver(groups.find_existing)  # what does not exist cannot be left
     row_reader = _RowReader(find, added, removed, columns, directory, may_delete=options.allow_delete)
     found, row_errors = _merge_rows(requests, row_reader.read, mismatches, labels)
     created = [desired.name for desired in found if desired.action is CREATE]

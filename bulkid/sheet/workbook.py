@@ -158,6 +158,11 @@ def _number_text(value: float) -> str:
 
 
 def _check_content(stream: BinaryIO, source: str, kind: str) -> None:
+    """Check that a file is a spreadsheet of its kind, by its first bytes and the parts of its archive.
+
+    Raises:
+        SheetError: It is empty, has a password, is of another kind, or would unpack to an absurd size.
+    """
     stream.seek(0)
     head = stream.read(512)
     if not head.strip(b"\0"):
@@ -170,15 +175,20 @@ def _check_content(stream: BinaryIO, source: str, kind: str) -> None:
     if head.startswith(_ZIP_MAGIC) and kind == "xls":
         raise SheetError(f"{source} is not .xls, but of a newer format.", hint="Rename it to .xlsx.")
     if not head.startswith((_OLE_MAGIC, _ZIP_MAGIC)):
-        is_web_page = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html", b"<table"))
-        is_text = head.isascii() and b"\0" not in head
-        actual = " (it is a web page)" if is_web_page else " (it is text)" if is_text else ""
-        raise SheetError(
-            f"{source} is not a spreadsheet, whatever its name says{actual}.",
-            hint="Open it in a spreadsheet program and save it as .xlsx, or rename it to .csv if it is one.",
-        )
+        raise _no_spreadsheet(source, head)
     if kind in ZIP_KINDS:
         _check_archive(stream, source, kind)
+
+
+def _no_spreadsheet(source: str, head: bytes) -> SheetError:
+    """The error for a file that begins like no spreadsheet; it says what the file seems to be."""
+    is_web_page = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html", b"<table"))
+    is_text = head.isascii() and b"\0" not in head
+    actual = " (it is a web page)" if is_web_page else " (it is text)" if is_text else ""
+    return SheetError(
+        f"{source} is not a spreadsheet, whatever its name says{actual}.",
+        hint="Open it in a spreadsheet program and save it as .xlsx, or rename it to .csv if it is one.",
+    )
 
 
 def _check_archive(stream: BinaryIO, source: str, kind: str) -> None:

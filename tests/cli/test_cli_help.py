@@ -73,6 +73,7 @@ def test_a_page_fits_the_terminal(command: tuple[str, ...], width: int) -> None:
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_paragraph_is_broken_only_where_the_line_is_full(command: tuple[str, ...], width: int) -> None:
     about = page(command, width).partition("\nExamples:")[0].partition("\n\n")[2]
+    assert about.strip()
     for paragraph in about.strip("\n").split("\n\n"):
         lines = paragraph.splitlines()
         for line, following in pairwise(lines):
