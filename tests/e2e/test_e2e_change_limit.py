@@ -73,6 +73,18 @@ def test_the_bound_of_a_run_holds_when_it_is_resumed_before_its_plan(tmp_path: P
 
 
 @pytest.mark.slow
+def test_the_rest_of_a_trial_that_is_refused_for_its_size_does_not_say_that_nothing_was_sent(
+    tmp_path: Path, host: Hosted
+) -> None:
+    renames(tmp_path, 5)
+    bulkid = connected(tmp_path, host)
+    trial = summary_of(bulkid("run", "sheet.csv", "--yes", "--first", "1", "--max-change", "3", "--json"))
+    assert trial["updated"] == len(host.puts()) == 1
+    refused = bulkid("resume", trial["run_id"], "--yes")
+    assert_clear(refused, 2, "more than the limit of 3", "Nothing more was sent. Check that the sheet is right.")
+
+
+@pytest.mark.slow
 def test_a_blind_run_lets_through_what_any_number_of_accounts_would(tmp_path: Path, host: Hosted) -> None:
     bulkid = connected(tmp_path, host)
     by_id(tmp_path, host, 10)

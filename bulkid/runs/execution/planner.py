@@ -219,6 +219,6 @@ def require_within_limits(found: Sequence[Excess], options: RunOptions, *, resum
         more.append(f"{option} N allows a number of accounts" if each.total is None else f"{option} allows more")
     raise UsageError(
         " ".join(f"{each.sentence}." for each in found),
-        hint="Nothing was sent. Check that the sheet is right.",
+        hint="Check that the sheet is right.",  # that nothing was sent is said where the run ends
         cli_hint="To apply all of it, add --yes-really" + ("." if resumed else f"; {listing(more)}."),
     )
