@@ -475,7 +475,7 @@ class Console:
 
         async def unexpected(_job: Job, _now: runs.Preview) -> bool:
             raise InterruptedRunError(
-                "Only rows that no preview has shown are pending now: nothing was sent.", hint="Resume it again."
+                "Only rows that no preview has shown are pending now: nothing more was sent.", hint="Resume it again."
             )
 
         await in_thread(runs.find_resumable_run, run.run_id, self.state_dir, self.context.database_url)
@@ -573,8 +573,9 @@ def _changed(differ: Sequence[str], *, resumes: bool) -> BulkidError:
             f"({', '.join(differ[:_MAX_NAMED])}{' ...' if len(differ) > _MAX_NAMED else ''})"
         )
     hint = "Check the new preview, and apply that."
-    # A run that has sent something is never refused as a whole: it stays resumable.
-    return (InterruptedRunError if resumes else UsageError)(f"{message}. Nothing was sent.", hint=hint)
+    if resumes:  # a run that has sent something is never refused as a whole: it stays resumable
+        return InterruptedRunError(f"{message}. Nothing more was sent.", hint=hint)
+    return UsageError(f"{message}. Nothing was sent.", hint=hint)
 
 
 CONSOLE: Final = web.AppKey("console", Console)

@@ -217,7 +217,9 @@ async def test_the_rest_of_a_trial_that_changed_since_its_approval_is_not_sent_a
         await otto.preview_page(rest)
         console.sandbox.state.account_named("robot-0005").display_name = "Meanwhile"
         await otto.start(rest)
-        assert "has changed since the preview" in (await otto.run_ended(run_id)).text
+        ended = await otto.run_ended(run_id)
+        assert "has changed since the preview" in ended.text
+        assert "Nothing more was sent." in ended.text
         assert "New name 3" not in names(console, 3, 4, 5, 6)
         rest = path_of(await otto.post(f"/runs/{run_id}/resume"), otto)
         assert "<del>Meanwhile</del>" in (await otto.preview_page(rest)).text
