@@ -72,6 +72,11 @@ class Archive(AbstractContextManager["Archive"]):
         """The names of the parts, in small letters and with slashes: formats compare them so."""
         return frozenset(self._entries)
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the parts as the archive has them."""
+        return [each.filename for each in self._entries.values()]
+
     def size(self, part: str) -> int:
         """Bytes that a part unpacks to, as declared; ``blocks`` refuses a part of another size."""
         return self._entry(part).file_size

@@ -4,7 +4,9 @@
 ([MS-CFB]). The scan reads the few records that matter here, and skips all others by their length.
 """
 
+import io
 import struct
+import zipfile
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
@@ -41,11 +43,15 @@ _BRT_CELL_ERROR = 3
 _BRT_FORMULA_ERROR = 11
 _BRT_CELL_RICH = 62  # cells have the types 1 to 11 and this one
 _BRT_CELL_SHARED = 7
+_BRT_SHORT_BLANK = 12
 _BRT_SHORT_CELLS = range(13, 19)  # cells that do not say their column, but stand next to the one before
+_SHORT_TO_WHOLE = 11  # from the type of a short cell to that of the same cell with its column
 _BRT_SHARED_STRING = 19
 _BRT_SHEET = 156
 _BRT_MERGED = 176
 _XLSB_STRINGS = "xl/sharedstrings.bin"
+_XLSB_SHEETS = "xl/worksheets/"
+_APPLICATION = "docprops/app.xml"  # names the program that wrote the file
 _CELL_HEAD = 8  # bytes: column and style; a row's record is longer
 
 _NO_STRING = 0xFFFFFFFF
@@ -128,6 +134,50 @@ def _scan_xlsb_sheet(content: bytes, lengths: Sequence[int]) -> ErrorScan:
             if len(ranges) > MAX_MERGED:
                 raise ScanError("it has too many merged cells")
     return ErrorScan(errors, last_row * (last_column + 1), text, ranges=ranges)
+
+
+def with_whole_cells(stream: BinaryIO) -> BinaryIO:
+    """Copy an ``.xlsb`` of SheetJS, and say the column of every cell; any other is returned as it is.
+
+    SheetJS leaves it out where a cell stands next to the one before. calamine passes over such cells.
+    """
+    copy = io.BytesIO()
+    with Archive(stream) as archive:
+        written_by = next(archive.blocks(_APPLICATION), b"") if _APPLICATION in archive.parts else b""
+        if b"<Application>SheetJS<" not in written_by:
+            return stream
+        with zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as parts:
+            for name in archive.names:
+                part = name.replace("\\", "/").lower()
+                content = archive.read(part)
+                is_sheet = part.startswith(_XLSB_SHEETS) and part.endswith(".bin")
+                parts.writestr(name, b"".join(_whole_cells(content)) if is_sheet else content)
+    return copy
+
+
+def _whole_cells(content: bytes) -> Iterator[bytes]:
+    """Yield the records of a worksheet, with short cells as whole ones."""
+    end, column = 0, -1  # of the record before, and of the cell before in this row
+    for kind, start, size in _xlsb_records(content):
+        record = content[end : start + size]
+        end = start + size
+        if kind == _BRT_ROW:
+            column = -1
+        elif _BRT_CELL_BLANK <= kind <= _BRT_FORMULA_ERROR or kind == _BRT_CELL_RICH:
+            column = _number(content, start, size, MAX_COLUMNS)
+        elif kind in _BRT_SHORT_CELLS or kind == _BRT_SHORT_BLANK:
+            if column < 0:
+                raise ScanError("a cell of it stands next to no other one")
+            column += 1
+            whole = struct.pack("<I", column) + content[start:end]
+            record = bytes([kind - _SHORT_TO_WHOLE]) + _size_of_record(len(whole)) + whole
+        yield record
+
+
+def _size_of_record(size: int) -> bytes:
+    """The size of a record as the format writes it, in groups of seven bits."""
+    groups = [size >> shift & 0x7F for shift in range(0, max(size.bit_length(), 1), 7)]
+    return bytes([*(group | 0x80 for group in groups[:-1]), groups[-1]])
 
 
 def _xlsb_lengths(strings: bytes) -> Iterator[int]:

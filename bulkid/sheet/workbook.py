@@ -19,7 +19,7 @@ from bulkid.errors import SheetError
 from bulkid.sheet.archive_parts import Archive, ScanError
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
 from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, Range, check_shared_strings, main_part, scan_xlsx
-from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb
+from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb, with_whole_cells
 from bulkid.sheet.error_scan_ods import scan_ods, without_indents
 from bulkid.sheet.formula_escape import unescape_formula
 from bulkid.text import fold, printable_line
@@ -119,7 +119,8 @@ def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> tuple[Callable[[str
             stream = _scanned(source, lambda: without_indents(stream))
         return (lambda name, _: tables[name]), stream
     if kind == "xlsb":
-        return (lambda name, _: scan_xlsb(stream, name)), stream
+        whole = _scanned(source, lambda: with_whole_cells(stream))
+        return (lambda name, _: scan_xlsb(whole, name)), whole
 
     def strings() -> int:
         with Archive(stream) as archive:

@@ -318,6 +318,40 @@ def test_a_cell_of_xlsb_in_the_short_form_is_not_left_out(kind: int, value: byte
     assert cells(with_records(sheet_books._record(12, struct.pack("<I", 0))), "s.xlsb") == [(("r", ""), [])]
 
 
+def of_sheetjs(content: bytes) -> bytes:
+    about = b"<Properties><Application>SheetJS</Application></Properties>"
+    return changed(content, lambda parts: parts.update({"docProps/app.xml": about}))
+
+
+@pytest.mark.parametrize("blanks", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        (13, struct.pack("<I", 7 << 2 | 2), "7"),
+        (14, b"\x2a", "#N/A"),
+        (15, b"\1", "TRUE"),
+        (16, struct.pack("<d", 7.5), "7.5"),
+        (17, sheet_books._wide("Finance" * 30), "Finance" * 30),
+    ],
+)
+def test_the_short_cells_of_sheetjs_stand_next_to_the_cells_before_them(
+    kind: int, value: bytes, text: str, blanks: int
+) -> None:
+    short = sheet_books._record(kind, struct.pack("<I", 0) + value)
+    gap = sheet_books._record(12, struct.pack("<I", 0)) * blanks
+    whole = sheet_books._record(6, struct.pack("<II", 1, 0) + sheet_books._wide("x"))
+    (found,) = cells(of_sheetjs(with_records(gap + short)), "s.xlsb")
+    assert found[0] == ("r", *[""] * blanks, text)
+    (found,) = cells(of_sheetjs(with_records(whole + gap + short)), "s.xlsb")
+    assert found[0] == ("r", "x", *[""] * blanks, text)
+
+
+def test_a_short_cell_of_sheetjs_at_the_begin_of_a_row_is_refused() -> None:
+    row = sheet_books._record(0, struct.pack("<IIHBBI", 2, 0, 300, 0, 0, 0))
+    short = sheet_books._record(15, struct.pack("<I", 0) + b"\1")
+    assert "stands next to no other one" in refused(of_sheetjs(with_records(row + short)), "s.xlsb")
+
+
 def test_a_worksheet_of_xlsb_that_is_listed_twice_is_refused() -> None:
     def twice(parts: dict[str, bytes]) -> None:
         entry = sheet_books._record(
