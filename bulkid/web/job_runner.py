@@ -10,7 +10,7 @@ from anyio.abc import TaskGroup
 from bulkid.errors import BulkidError, InterruptedRunError, UsageError
 from bulkid.logs import log
 from bulkid.model import RunRecord
-from bulkid.runs import Context, Hooks, Preview, Progress, RunResult, Snapshot, Stop
+from bulkid.runs import STAGES, Context, Hooks, Preview, Progress, RunResult, Snapshot, Stop
 
 Confirm = Callable[["Job", Preview], Awaitable[bool]]
 Work = Callable[[Context], Awaitable[RunResult]]
@@ -24,7 +24,7 @@ class Job(Hooks):
     confirm_plan: Confirm  # whether the plan is the one that the user saw; the run ends with an error that this raises
     stop: Stop = field(default_factory=Stop)
     run_id: str = ""
-    phase: str = "sheet"
+    activity: str = STAGES["sheet"]  # what the run does now, in the words for users
     live_progress: Progress | None = None
     notes: list[str] = field(default_factory=list)
     error: BulkidError | None = None
@@ -33,7 +33,7 @@ class Job(Hooks):
 
     @property
     def snapshot(self) -> Snapshot | None:
-        """The live figures of the run; None while it is not sending."""
+        """The live metrics of the run; None while it is not sending."""
         return None if self.live_progress is None else self.live_progress.snapshot()
 
     def began(self, record: RunRecord) -> None:
@@ -52,11 +52,11 @@ class Job(Hooks):
 
     def waiting(self, text: str) -> None:
         """Show what the run waits for in place of its stage."""
-        self.phase = text
+        self.activity = text
 
     def stage(self, name: str) -> None:
         """Set the stage of the run."""
-        self.phase = name
+        self.activity = STAGES[name]
         if name == "report":
             self.live_progress = None
 

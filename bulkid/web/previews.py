@@ -51,7 +51,7 @@ class PreviewTask(runs.Hooks):
     """A preview that is being made, or has been."""
 
     preview_id: str = field(default_factory=lambda: secrets.token_hex(8))
-    phase: str = "sheet"
+    activity: str = runs.STAGES["sheet"]  # what is done for it now, in the words for users
     result: runs.Preview | None = None
     error: BulkidError | None = None
     plan_hash: str = ""
@@ -63,11 +63,11 @@ class PreviewTask(runs.Hooks):
 
     def stage(self, name: str) -> None:
         """Set the stage of the preview."""
-        self.phase = name
+        self.activity = runs.STAGES[name]
 
     def waiting(self, text: str) -> None:
         """Show what the preview waits for in place of its stage."""
-        self.phase = text.removesuffix(".")
+        self.activity = text.removesuffix(".")
 
     def renamed(self) -> "PreviewTask":
         """The same preview with another id, so that no request which names the id before can start it."""

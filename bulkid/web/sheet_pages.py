@@ -20,7 +20,7 @@ from bulkid.model import MAX_NOTE
 from bulkid.planning.creation import DELETION_NOT_ALLOWED
 from bulkid.report.summary import ERROR_HEADER, OTHER_ERROR_HEADER
 from bulkid.resources import current
-from bulkid.runs import STAGES, Preview, write_invalid_rows
+from bulkid.runs import Preview, write_invalid_rows
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import (
     ActionCounts,
@@ -415,8 +415,8 @@ async def _preview_page_of(
     }
     if job is None or job.result is None or job.index is None or not job.done.is_set():
         making = job is not None and not job.done.is_set()
-        phase, error = ("", None) if job is None else (STAGES.get(job.phase, job.phase), job.error)
-        return "preview_wait.html", {**subject, "making": making, "phase": phase, "error": error}
+        activity, error = ("", None) if job is None else (job.activity, job.error)
+        return "preview_wait.html", {**subject, "making": making, "activity": activity, "error": error}
     kind, search = request.query.get("show", ""), request.query.get("search", "")[:200]
     if kind not in _KINDS:
         kind = "changes"

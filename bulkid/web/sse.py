@@ -11,7 +11,7 @@ import orjson
 from bulkid.errors import BulkidError, StateError
 from bulkid.model import CHANGED, RunStatus, Status
 from bulkid.report.summary import status_label
-from bulkid.runs import STAGES, RunBrowser, RunListItem
+from bulkid.runs import RunBrowser, RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.text import short_duration
 from bulkid.web.job_runner import Job, JobRunner
@@ -140,7 +140,7 @@ def _words(job: Job) -> str:
         return "Stopping now"
     if job.stop.requested:
         return "Pausing: requests in flight may finish"
-    return STAGES.get(job.phase, job.phase)
+    return job.activity
 
 
 def quota_text(left: int | None, opens_in: float | None) -> str:
@@ -154,11 +154,11 @@ def state_from_journal(line: RunListItem, job: Job | None) -> dict[str, Any]:
     """The state of a run by the journal: of one in another process, or one that is not sending at present."""
     counts = line.counts
     running = job is not None or line.run.status is RunStatus.RUNNING
-    phase = "Under way in another process" if job is None else _words(job)
+    activity = "Under way in another process" if job is None else _words(job)
     return {
         "running": running,
         "stopping": job is not None and job.stop.requested,
-        "words": phase if running else status_label(line.run.status, counts),
+        "words": activity if running else status_label(line.run.status, counts),
         "done": line.rows - counts[Status.PENDING],
         "total": line.rows,
         "changed": sum(counts[status] for status in CHANGED),

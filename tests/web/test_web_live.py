@@ -62,7 +62,7 @@ async def test_a_failure_that_is_counted_before_it_is_committed_is_still_shown(m
     run_browser = SlowJournal()
     async with anyio.create_task_group() as tasks:
         job_runner = JobRunner(tasks, Context())
-        job = Job("ada", bool, run_id="run", phase="send", live_progress=cast("Any", SnapshotSource()))
+        job = Job("ada", bool, run_id="run", activity="Sending", live_progress=cast("Any", SnapshotSource()))
         monkeypatch.setattr(job_runner, "job", lambda _run_id: job)
         feeds = RunFeeds(cast("RunBrowser", run_browser), job_runner)
         with anyio.fail_after(20):
