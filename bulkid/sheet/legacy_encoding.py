@@ -10,7 +10,7 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
@@ -110,34 +110,43 @@ class Fit:
 def fit(word: str) -> Fit:
     """Say how well a word (letters of any script, and signs that are not ASCII) fits the languages."""
     scripts = [script_of(character) for character in word]
-    latin: list[tuple[str, str, bool]] = []
-    cost = count = 0
-    left = EDGE
-    for at, (character, script) in enumerate(zip(word, scripts, strict=True)):
-        count += not character.isascii()
-        before, after = scripts[at - 1] if at else "", scripts[at + 1] if at + 1 < len(word) else ""
-        if _breaks_case(word, at):
-            cost += _CASE_BREAK
-        if script == "LATIN":
-            letter = lowered(character)
-            latin.append((left, letter, not (left.isascii() and letter.isascii())))
-            left = letter
-            continue
-        if left != EDGE:
-            latin.append((left, EDGE, not left.isascii()))
-            left = EDGE
-        if not script:
-            if at and _CATALAN.match(word, at - 1):
-                continue
-            inside = any(scripts[:at]) and any(scripts[at + 1 :])
-            cost += _sign_cost(character, inside=inside, leads=bool(after) and not before, alone=len(word) == 1)
-        else:
-            cost += _MIXED_SCRIPTS if script == "OTHER" or {before, after} - {script, ""} else _OTHER_SCRIPT
-    if left != EDGE:
-        latin.append((left, EDGE, not left.isascii()))
-    whole, special = _latin_cost(latin)
+    count = sum(not character.isascii() for character in word)
+    cost = _CASE_BREAK * sum(_breaks_case(word, at) for at in range(len(word))) + _cost_beyond_latin(word, scripts)
+    whole, special = _latin_cost(_latin_pairs(word, scripts))
     latin_alone = not set(scripts) - {"LATIN", ""}
     return Fit(cost + whole, cost + special, count, latin=latin_alone, letters_alone=all(scripts))
+
+
+def _latin_pairs(word: str, scripts: Sequence[str]) -> list[tuple[str, str, bool]]:
+    """The Latin letters of a word in pairs of neighbours, the edges of each part among them; True: not both ASCII."""
+    pairs: list[tuple[str, str, bool]] = []
+    left = EDGE
+    for character, script in zip(word, scripts, strict=True):
+        if script == "LATIN":
+            letter = lowered(character)
+            pairs.append((left, letter, not (left.isascii() and letter.isascii())))
+            left = letter
+        elif left != EDGE:
+            pairs.append((left, EDGE, not left.isascii()))
+            left = EDGE
+    if left != EDGE:
+        pairs.append((left, EDGE, not left.isascii()))
+    return pairs
+
+
+def _cost_beyond_latin(word: str, scripts: Sequence[str]) -> int:
+    """The costs of the signs of a word and of its letters of other scripts; ``scripts`` has "" for a sign."""
+    cost = 0
+    for at, (character, script) in enumerate(zip(word, scripts, strict=True)):
+        if script == "LATIN" or (not script and at and _CATALAN.match(word, at - 1)):
+            continue
+        before, after = scripts[at - 1] if at else "", scripts[at + 1] if at + 1 < len(word) else ""
+        if script:
+            cost += _MIXED_SCRIPTS if script == "OTHER" or {before, after} - {script, ""} else _OTHER_SCRIPT
+        else:
+            inside = any(scripts[:at]) and any(scripts[at + 1 :])
+            cost += _sign_cost(character, inside=inside, leads=bool(after) and not before, alone=len(word) == 1)
+    return cost
 
 
 def _latin_cost(pairs: list[tuple[str, str, bool]]) -> tuple[int, int]:
