@@ -77,7 +77,9 @@ class Phase(StrEnum):
 
     READING = "reading"  # rows are missing yet
     READ = "read"  # the journal has all rows
-    ASKING = "asking"  # the user is asked whether to send the plan: no list shows the run, since nobody has agreed yet
+    ASKING = (
+        "asking"  # the user is asked whether to send the plan: no list shows the run, since the user has not agreed yet
+    )
     PLANNED = "planned"  # the journal has the plan: an item for every account
 
 

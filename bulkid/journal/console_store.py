@@ -203,7 +203,7 @@ class ConsoleStore:
     ) -> list[AuditRecord]:
         """The newest entries of a user since a time, at most ``limit``.
 
-        These are the actions ``by`` the user, and those ``about`` the user, whoever has done them.
+        These are the actions ``by`` the user, and those ``about`` the user, whichever user has done them.
         """
         mine = or_(
             and_(audit.c.actor == user, audit.c.action.in_(by)),

@@ -352,7 +352,7 @@ def _unknown(desired: DesiredState, found: Unknown) -> _Refusal:
 
 
 def _nothing_for(account: Account, desired: DesiredState) -> DesiredState:
-    """Give a desired state for which nothing is sent: the account is as wanted."""
+    """Give a desired state for which nothing is sent: the account is already correct."""
     nothing = current().nothing
     return desired._replace(
         account_id=account.id, name=account.name, values=nothing, add=(), remove=(), action=Action.UPDATE

@@ -284,7 +284,7 @@ class AccountSender:
         self.writer.add(number, outcome)
 
     def record_unchanged(self, number: int, outcome: Outcome) -> None:
-        """Settle an account that was as wanted before anything was sent for it."""
+        """Settle an account that was correct before anything was sent for it."""
         self.progress.unchanged += 1
         self.writer.add(number, outcome)
 

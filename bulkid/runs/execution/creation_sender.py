@@ -33,7 +33,7 @@ from bulkid.text import fold
 
 
 class _Unconfirmed(NamedTuple):
-    """A creation whose response does not show the account as wanted."""
+    """A creation whose response does not show the account as desired."""
 
     number: int
     change: Change
@@ -64,7 +64,7 @@ class CreationSender:
     _attempts: Counter[int] = field(default_factory=Counter)  # of earlier POSTs
 
     async def send(self, creations: Sequence[tuple[int, Change]]) -> list[tuple[int, Change]]:
-        """Send one POST per account, and settle each account that is as wanted.
+        """Send one POST per account, and settle each account that is correct.
 
         When too many accounts would have failed if the unconfirmed ones had failed, sending pauses until their names
         have been looked up. After a stop is requested no name is looked up.

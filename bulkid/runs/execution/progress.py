@@ -61,7 +61,7 @@ class Progress:
     rules: tuple[QuotaRule, ...]
     monotonic: Callable[[], float]
     updated: int = 0  # created and deleted ones too
-    unchanged: int = 0  # accounts that were to be created, and that existed already as wanted
+    unchanged: int = 0  # accounts that were to be created, and that existed already and are correct
     failed: int = 0
     unverified: int = 0
     updated_before: int = 0  # accounts, by earlier attempts at the run

@@ -354,7 +354,7 @@ def _other_state_before(item: RunItem, present: Account | None) -> Account | Non
 
 
 def _groups_before(desired: DesiredState, before: Sequence[str], present: Sequence[str]) -> tuple[str, ...]:
-    """Give the groups that an account is in; of those that are as wanted, the ones that it was in."""
+    """Give the groups that an account is in; of those that are as desired, the ones that it was in."""
     were, are, leaves = _folded(before), _folded(present), _folded(desired.remove)
     joins = _folded(desired.add if desired.exact is None else desired.exact)
 
@@ -370,7 +370,7 @@ def _folded(group_ids: Sequence[str]) -> frozenset[str]:
 
 
 def settled_by_reading(item: RunItem, status: Status, now: float) -> Outcome:
-    """Make the outcome of an item whose account is as wanted now: it was so before if no request for it has left."""
+    """Make the outcome of an item whose account is correct now: it was so before if no request for it has left."""
     if not item.intended:
         return Outcome(Status.UNCHANGED, finished_at=now)
     # A request for it may have left: reading the account has confirmed the change.
