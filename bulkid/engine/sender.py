@@ -397,6 +397,13 @@ class Sender:
     # --- the decision
 
     def _judge(self, send_task: SendTask, reply: Reply, ticket: int, elapsed_s: float) -> Decision:
+        """Decide what follows a reply: settle the task, send it again, or give it up. Count its attempt and its time.
+
+        ``ticket`` is the circuit breaker's for the request; ``elapsed_s`` is how long the request took, in seconds.
+
+        Raises:
+            ConnectionFailedError: The circuit breaker gives the server up.
+        """
         kind = reply.kind
         if kind in MAYBE_APPLIED:
             send_task.maybe_applied = True

@@ -392,6 +392,11 @@ class FederatedCredentials(ApplicationTokens):
         return () if self._assertion is None else (self._assertion.value,)
 
     async def _ask(self) -> Reply:
+        """Request a token with the assertion of the file, read anew, at the endpoint that has issued one before.
+
+        Until an endpoint has issued one, the organisation's is asked first, and the host's where that does not exist
+        or does not know the application. A file that cannot be read raises until then, and is no connection after.
+        """
         try:
             self._assertion = await anyio.to_thread.run_sync(read_client_assertion, self._file, self._clock.now())
         except BulkidError as problem:

@@ -64,6 +64,7 @@ class JobFile:
         )
 
     def _secrets(self, environ: Mapping[str, str]) -> dict[str, Secret]:
+        """Read the secrets that the file names by variables and references, unless the environment overrides them."""
         found = {}
         for name, variable in self.variables.items():
             overridden = environ.get(setting(name).env) or environ.get(setting(f"{name}_file").env)

@@ -111,6 +111,7 @@ class DirectoryAccounts:
         return _no_account(row)
 
     def _by_id(self, row: RowRequest) -> Account | AccountKey | RowError:
+        """Find the account of a row that gives an id. A row that deletes an account which is gone gets its key."""
         account = self._directory.find(row.account_id)
         if isinstance(account, Unknown):
             message = (
@@ -135,6 +136,7 @@ class DirectoryAccounts:
         return account
 
     def _by_name(self, row: RowRequest) -> Account | AccountKey | RowError:
+        """Find the account of a row that gives no id; a missing one has a key where the row may create or delete it."""
         found = self._directory.accounts_named(row.name)
         if len(found) == 1:
             return found[0]

@@ -240,6 +240,11 @@ def _membership(
 def _to_exact(
     desired: DesiredState, exact: tuple[str, ...], account: Account | None, directory: Directory
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Give the groups to add and to remove so that the account is in exactly these groups, and in Everyone.
+
+    Raises:
+        PermissionDeniedError: The account or the groups were not read.
+    """
     if account is None or directory.groups is None:
         raise PermissionDeniedError(
             f"The groups of the account {quote(desired.name or desired.account_id)} are to be exactly as listed, but "

@@ -210,6 +210,7 @@ class _Resolver:
                 return self._update(precondition)
 
     def _update(self, precondition: Precondition) -> DesiredState | _Refusal:
+        """Give the desired state of an update in the server's ids, or the reason why it is refused."""
         directory, desired = self._directory, precondition.desired
         found = directory.find(desired.account_id)
         if isinstance(found, Absent):

@@ -319,6 +319,7 @@ def _group(call: Arguments, group_id: str) -> GroupRecord:
 def _members(
     call: Arguments, to_add: list[str], to_remove: list[str]
 ) -> tuple[list[AccountRecord], list[AccountRecord]]:
+    """The accounts that join and that leave a group; one that is unknown or poisoned refuses the whole request."""
     known = call.state.accounts
     bad = [member for member in (*to_add, *to_remove) if member.casefold() not in known]
     if bad and call.options.bad_member == "refuse":

@@ -181,6 +181,7 @@ class Sandbox:
         return _web_response(messages.html_page())
 
     async def _serve_api(self, request: web.Request, path: str, query: str) -> web.StreamResponse:
+        """Serve one request below a prefix, with the delay of the network, and the faults that the connection shows."""
         if path.lower().rstrip("/") == TOKEN_PATH:
             return await self._serve_token(request)
         target = _find(request.method, path, query)

@@ -112,6 +112,11 @@ class Archive(AbstractContextManager["Archive"]):
         return entry
 
     def _inflated(self, entry: zipfile.ZipInfo) -> Iterator[bytes]:
+        """Yield the content of a part in blocks.
+
+        Raises:
+            ScanError: The part ends too early.
+        """
         left = entry.compress_size
         position = self._start(entry)
         inflater = None if entry.compress_type == zipfile.ZIP_STORED else zlib.decompressobj(-zlib.MAX_WBITS)

@@ -200,6 +200,7 @@ class _ListError(ValueError):
 
 
 def _collect(parts: list[str], known: KnownItems) -> ListCell:
+    """Check the items of a list cell; ``known`` keeps those that are right for the cells to come."""
     items: list[str] = []
     keys: list[str] = []
     problems: list[Problem] = []

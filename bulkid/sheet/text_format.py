@@ -137,6 +137,11 @@ def system_code_page(platform: str = sys.platform) -> str:
 
 
 def _encoding(stream: BinaryIO, source: str, options: SheetOptions) -> tuple[str, tuple[str, ...]]:
+    """Find the encoding of a text: as given, by its byte order mark, UTF-16, UTF-8, or a code page; and notes about it.
+
+    Raises:
+        SheetError: It is not text, or no encoding is certain.
+    """
     stream.seek(0)
     head = stream.read(_HEAD_BYTES)
     marked = _byte_order_mark(head)

@@ -355,6 +355,13 @@ class Console:
     def _require_startable(
         self, upload: Upload, seen: runs.Preview, principal: Principal, *, first: int | None, really: bool
     ) -> None:
+        """Require that the principal may start this plan, and has given each confirmation that it needs.
+
+        Raises:
+            UsageError: It was rejected, has invalid rows, or cannot be sent in parts.
+            RefusedError: The user is one of its authors, where another user must start it.
+            TrialTooLargeError, NotConfirmedError: It changes or deletes more accounts than the limits allow.
+        """
         _require_not_rejected(upload)
         if seen.row_errors and not upload.reading.skip_invalid:
             raise UsageError(

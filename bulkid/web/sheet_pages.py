@@ -158,6 +158,7 @@ async def receive_sheet(request: web.Request, *, trusted: bool) -> Upload:
 
 
 async def _read_form(request: web.Request, *, trusted: bool) -> Upload:
+    """Read the parts of an upload in their order, and keep its sheet with its note; see :func:`receive_sheet`."""
     reader = UploadReader(await request.multipart(), console_of(request).clock.monotonic)
     note_text, taken = "", None
     try:

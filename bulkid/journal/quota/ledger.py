@@ -198,6 +198,10 @@ class JournalLedger:
         unused: Sequence[int],
         waiting: bool,
     ) -> Lease:
+        """Record responses and unused slots, then reserve slots within every rule and this process's fair share.
+
+        All of it is one transaction. ``want`` is how many slots are wanted; ``waiting`` says that a task waits for one.
+        """
         method = rules[0].method
         log = self._log(method)
         with self._database.write() as connection:

@@ -158,6 +158,7 @@ class DeletionSender:
         return Task(self._last_key, request, None, self.sender.on_forbidden)
 
     def _settled(self, settled: Settled) -> None:
+        """Take in the reply to a DELETE: halve its batch, or note its accounts to be read back."""
         batch = self._in_flight.pop(settled.key)
         reply = settled.reply
         for number, _ in batch:

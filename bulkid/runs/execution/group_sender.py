@@ -215,6 +215,7 @@ class GroupSender:
     # --- responses
 
     def _settled(self, settled: Settled) -> None:
+        """Take in the reply to a group PUT: accept its members, or keep the refusal for the sending loop."""
         batch = self._in_flight.pop(settled.key)
         kind = settled.reply.kind
         left_out = self._left_out.pop(batch, ())

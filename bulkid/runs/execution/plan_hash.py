@@ -71,6 +71,7 @@ def _with_names(group_ids: tuple[str, ...], names: _Names) -> tuple[object, ...]
 
 
 def _parts(preview: Preview, plan: Plan, options: RunOptions) -> Iterable[Any]:
+    """Yield what makes a plan what it is: target and options, new groups, desired states, and what is sent."""
     yield {
         "format": FORMAT,
         "base_url": preview.base_url,

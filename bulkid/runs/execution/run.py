@@ -95,6 +95,7 @@ class Execution:
             return await self._perform(run_input)
 
     async def _perform(self, run_input: RunInput | None) -> RunResult:
+        """Send the input, or finish the journaled items (None); then conclude the run, also after an error."""
         self.started = self.context.clock.monotonic()
         self.counters = dict(self.record.counters)
         error: BulkidError | None = None
@@ -117,6 +118,7 @@ class Execution:
         return await uncancelled(partial(self._conclude, error))
 
     async def _conclude(self, error: BulkidError | None) -> RunResult:
+        """Write the report, the status and the metrics of the run, and give its result."""
         self.context.hooks.stage("report")
         end = partial(
             conclude,
@@ -423,6 +425,13 @@ class Execution:
     async def _directory_for(
         self, connection: Connection, items: Sequence[RunItem], new_groups: Collection[str]
     ) -> Directory:
+        """Read the present state of the accounts of run items, and the groups where a change needs them.
+
+        ``new_groups`` are the ids of the groups that the run creates.
+
+        Raises:
+            PermissionDeniedError: The run creates groups, and they cannot be read.
+        """
         if not self.options.read:
             return Directory(connection.organization_id, None, None)
         ids = tuple([item.desired.account_id for item in items if item.desired.action is not Action.CREATE])
