@@ -307,10 +307,10 @@ class Execution:
     ) -> tuple[Directory, Plan, Comparison]:
         """Compare run items with the directory. Return it, the plan of what still differs, and the comparison."""
         self.context.hooks.stage("directory")
-        names = new_groups_of(items, self.record.options.get(NEW_GROUPS, {}))
+        new_groups = new_groups_of(items, self.record.options.get(NEW_GROUPS, {}))
         async with until_stopped(self.context.stop):
-            directory = await self._directory_for(connection, items, names)
-        items, directory, replaced = with_new_groups(items, directory, names)
+            directory = await self._directory_for(connection, items, new_groups)
+        items, directory, replaced = with_new_groups(items, directory, new_groups)
         with_preconditions = has_preconditions(self.record, reconfirmed=reconfirmed)
         found = compare(items, directory, self.context.clock.now(), with_preconditions=with_preconditions)
         strategy = await strategy_for([change for _, change in found.changes], directory, connection, self.options)
