@@ -11,14 +11,12 @@ from bulkid.planning.plan import Plan, build_plan, describe, diff
 from bulkid.planning.preconditions import (
     Precondition,
     PreconditionRules,
-    inverse,
     item_conflict,
-    may_have_changed,
     precondition_conflict,
     resolve_preconditions,
-    undo_obstacle,
 )
 from bulkid.planning.resolve import Resolution, resolve
+from bulkid.planning.undo import inverse, may_have_changed, undo_obstacle
 from tests.support.planning_world import (
     ACCOUNTS,
     COLUMNS,

@@ -14,14 +14,11 @@ from bulkid.planning.preconditions import (
     Precondition,
     PreconditionRules,
     deletion_conflict,
-    inverse,
-    is_irreversible,
     item_conflict,
-    may_have_changed,
     resolve_preconditions,
-    undo_obstacle,
 )
 from bulkid.planning.resolve import Resolution
+from bulkid.planning.undo import inverse, is_irreversible, may_have_changed, undo_obstacle
 from tests.support.lifecycle_world import (
     NEW,
     NOTHING,

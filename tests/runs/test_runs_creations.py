@@ -9,7 +9,7 @@ from bulkid import runs
 from bulkid.journal import writer
 from bulkid.journal.store import open_journal
 from bulkid.model import Account, Action, FailureBound, Reply, ReplyKind, Request, RunItem
-from bulkid.planning.preconditions import inverse
+from bulkid.planning.undo import inverse
 from bulkid.runs.execution import creation_sender
 from tests.support.life_server import (
     FAULTS,

@@ -5,16 +5,8 @@ from collections.abc import Sequence
 from bulkid.errors import UsageError
 from bulkid.journal.store import Journal
 from bulkid.model import RunItem, RunRecord
-from bulkid.planning.preconditions import (
-    DELETION_NOT_UNDONE,
-    Precondition,
-    PreconditionRules,
-    deletion_not_undone,
-    inverse,
-    is_irreversible,
-    may_have_changed,
-    undo_obstacle,
-)
+from bulkid.planning.preconditions import DELETION_NOT_UNDONE, Precondition, PreconditionRules, deletion_not_undone
+from bulkid.planning.undo import inverse, is_irreversible, may_have_changed, undo_obstacle
 from bulkid.report.summary import server_options
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput, Unplannable
 from bulkid.runs.run_records import RECREATE, UNDO, created_groups
