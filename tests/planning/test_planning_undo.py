@@ -1,28 +1,23 @@
-"""Undo and preconditions: the changes of the run are put back, those of other clients stay."""
+"""Undo: the changes of the run are put back, those of other clients stay."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.errors import PermissionDeniedError
-from bulkid.model import Account, DesiredState, Outcome, RowRequest, RunItem, Status
+from bulkid.model import DesiredState, Outcome, RowRequest, RunItem, Status
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan, build_plan, describe, diff
-from bulkid.planning.preconditions import (
-    Precondition,
-    PreconditionRules,
-    item_conflict,
-    precondition_conflict,
-    resolve_preconditions,
-)
+from bulkid.planning.preconditions import PreconditionRules, item_conflict, resolve_preconditions
 from bulkid.planning.resolve import Resolution, resolve
 from bulkid.planning.undo import inverse, may_have_changed, undo_obstacle
 from tests.support.planning_world import (
     ACCOUNTS,
     COLUMNS,
+    DESIRED,
     EVERYONE_ID,
     GROUPS,
     LAW,
+    UPDATED,
     State,
     account,
     accounts,
@@ -30,11 +25,12 @@ from tests.support.planning_world import (
     plain,
     put,
     rows,
+    run_item,
     skeleton,
     touches,
 )
 
-UPDATED, PENDING = Outcome(Status.UPDATED), Outcome(Status.PENDING)
+PENDING = Outcome(Status.PENDING)
 UNSETTLED = st.sampled_from([PENDING, Outcome(Status.FAILED, error_code="not_applied")])
 
 
@@ -170,15 +166,6 @@ def test_a_resumed_run_finds_a_departure_exactly_where_an_account_is_neither_as_
         assert (item_conflict(open_item, present, known) == "") == fits
 
 
-def item(
-    desired: DesiredState, before: Account | None, outcome: Outcome = UPDATED, *, intended: bool = True
-) -> RunItem:
-    return RunItem(0, desired, before, "the change", outcome, intended)
-
-
-DESIRED = DesiredState("88-uv", "Roby01", ("Robbie",), ("g-fin",), ("G-TRA",), None, (2, 5))
-
-
 @pytest.mark.parametrize(
     ("outcome", "intended", "expected"),
     [
@@ -195,14 +182,16 @@ DESIRED = DesiredState("88-uv", "Roby01", ("Robbie",), ("g-fin",), ("G-TRA",), N
 def test_only_what_a_run_changed_or_may_have_changed_is_undone(
     outcome: Outcome, intended: bool, expected: bool
 ) -> None:
-    assert may_have_changed(item(DESIRED, account(), outcome, intended=intended)) is expected
+    assert may_have_changed(run_item(DESIRED, account(), outcome, intended=intended)) is expected
 
 
 def test_what_was_not_known_before_the_run_cannot_be_put_back() -> None:
-    assert "blind" in undo_obstacle(item(DESIRED, None))
-    assert "which groups" in undo_obstacle(item(DESIRED, account(groups=None)))
-    assert "which groups" in undo_obstacle(item(DESIRED._replace(add=(), remove=(), exact=()), account(groups=None)))
-    rename = item(DESIRED._replace(add=(), remove=()), account(groups=None))
+    assert "blind" in undo_obstacle(run_item(DESIRED, None))
+    assert "which groups" in undo_obstacle(run_item(DESIRED, account(groups=None)))
+    assert "which groups" in undo_obstacle(
+        run_item(DESIRED._replace(add=(), remove=(), exact=()), account(groups=None))
+    )
+    rename = run_item(DESIRED._replace(add=(), remove=()), account(groups=None))
     assert undo_obstacle(rename) == ""
     back = inverse(rename)
     assert (back.desired.values[0], back.desired.add, back.desired.remove) == ("Roby", (), ())
@@ -211,23 +200,12 @@ def test_what_was_not_known_before_the_run_cannot_be_put_back() -> None:
 
 
 def test_an_empty_display_name_is_put_back_as_empty() -> None:
-    back = inverse(item(DESIRED, account(display_name="", groups=("g-fin",))))
+    back = inverse(run_item(DESIRED, account(display_name="", groups=("g-fin",))))
     assert back.desired == DesiredState("88-uv", "Roby01", ("",), (), (), None, (2, 5))
 
 
-def test_the_message_says_what_was_expected_and_what_was_found() -> None:
-    before = account(groups=("G-TRA",))
-    present = account(display_name="Rob", groups=("g-fin",))
-    name = 'display name: expected "Roby", found "Rob"'
-    groups = "in Finance: expected no, found yes; in Trainees: expected yes, found no"
-    assert precondition_conflict(DESIRED, before, present, directory(), partial=False) == f"{name}; {groups}"
-    assert precondition_conflict(DESIRED, before, present, directory(), partial=True) == name
-    hidden = precondition_conflict(DESIRED, before, account(groups=None), directory(), partial=True)
-    assert hidden == "the server does not say which groups it is in"
-
-
 def test_accounts_and_groups_that_are_gone_are_named() -> None:
-    back = inverse(item(DESIRED, account(groups=("G-TRA",))))
+    back = inverse(run_item(DESIRED, account(groups=("G-TRA",))))
     left = account(display_name="Robbie", groups=("g-fin",))
     gone = resolve_preconditions([back], directory(ACCOUNTS[1:]), PreconditionRules("as it was left"))
     assert [(row_error.row, row_error.code) for row_error in gone.row_errors] == [
@@ -246,12 +224,6 @@ def test_accounts_and_groups_that_are_gone_are_named() -> None:
     assert [row_error.code for row_error in joined_gone.row_errors] == ["group_gone", "group_gone"]
     assert '"g-fin" does not exist any more' in joined_gone.row_errors[0].message
     assert resolve_preconditions([back], directory((left,), groups=None), PreconditionRules("")).row_errors == ()
-
-
-def test_nobody_is_taken_out_of_everyone() -> None:
-    item = Precondition(DESIRED._replace(remove=(EVERYONE_ID.lower(),)), account())
-    (row_error, _) = resolve_preconditions([item], directory(), PreconditionRules("")).row_errors
-    assert row_error.code == "everyone_cannot_be_removed"
 
 
 def test_an_undo_of_an_exact_list_lets_everyone_be_also_where_the_list_of_groups_lacks_it() -> None:
@@ -278,27 +250,3 @@ def test_a_group_to_put_back_that_was_deleted_is_gone_also_where_the_list_of_gro
     known = Directory("org", [account(groups=())], GROUPS[2:])
     (row_error,) = resolve_preconditions([back], known, PreconditionRules("as it was left")).row_errors
     assert (row_error.code, "g-fin" in row_error.message) == ("group_gone", True)
-
-
-def test_nothing_is_done_unseen_where_a_state_is_expected() -> None:
-    back = inverse(item(DESIRED, account()))
-    with pytest.raises(PermissionDeniedError, match=r"PM\.RobotAccount\.Read"):
-        resolve_preconditions([back], directory(None), PreconditionRules(""))
-    with pytest.raises(PermissionDeniedError):
-        item_conflict(item(DESIRED, account(), PENDING), None, directory(None))
-    assert item_conflict(item(DESIRED, None, PENDING), None, directory(None)) == ""
-    blind = resolve_preconditions([Precondition(DESIRED, None)], directory(None), PreconditionRules(""))
-    assert blind.desired_states == (DESIRED,)
-    assert "1 account" in blind.warnings[0]
-
-
-@pytest.mark.parametrize(("absent", "code"), [(frozenset({"a1"}), "account_gone"), (frozenset(), "unknown_account")])
-def test_an_account_that_was_not_found_is_left_alone_and_gone_only_where_that_is_known(
-    absent: frozenset[str], code: str
-) -> None:
-    known = Directory("org", [], [], absent=absent, unknown={"a1": "the server does not look it up (HTTP 400: no id)"})
-    expected = Precondition(DesiredState("a1", "Roby", ("New",), (), (), None, (2, 5)), account("a1", "Roby"))
-    found = resolve_preconditions([expected], known, PreconditionRules("as it was"))
-    assert not found.desired_states
-    assert [(row_error.row, row_error.code) for row_error in found.row_errors] == [(2, code), (5, code)]
-    assert ("HTTP 400" in found.row_errors[0].message) == (code == "unknown_account")

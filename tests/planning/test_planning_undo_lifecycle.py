@@ -6,24 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.errors import PermissionDeniedError
 from bulkid.model import Account, Action, DesiredState, Group, Outcome, RunItem, Status
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan, build_plan, describe
-from bulkid.planning.preconditions import (
-    Precondition,
-    PreconditionRules,
-    deletion_conflict,
-    item_conflict,
-    resolve_preconditions,
-)
+from bulkid.planning.preconditions import PreconditionRules, item_conflict, resolve_preconditions
 from bulkid.planning.resolve import Resolution
 from bulkid.planning.undo import inverse, is_irreversible, may_have_changed, undo_obstacle
 from tests.support.lifecycle_world import (
+    CREATION,
+    MADE,
     NEW,
     NOTHING,
     applied,
     by_name,
+    creation,
+    deletion,
     desired_states,
     known,
     planned,
@@ -132,15 +129,6 @@ def test_where_no_answer_came_what_was_done_is_undone_and_the_rest_is_as_it_was(
     deleted = {change.name for change in done if change.action is Action.DELETE}
     assert {row_error.code for row_error in resolution.row_errors} == ({"deletion_not_undone"} if deleted else set())
     assert len(resolution.row_errors) == len(deleted)
-
-
-CREATION = wanted(2, "bot", Action.CREATE, values=("Bot",), add=("g-fin",))
-MADE = account("made", "bot", "Bot", ("g-fin",))
-
-
-def creation(outcome: Outcome | None = None, **more: object) -> RunItem:
-    desired = CREATION._replace(account_id="made")._replace(**more)  # type: ignore[arg-type]
-    return RunItem(0, desired, None, "created", outcome or Outcome(Status.CREATED), intended=True)
 
 
 @pytest.mark.parametrize(
@@ -275,11 +263,6 @@ def test_an_account_that_joined_a_new_group_and_whose_own_request_failed_leaves_
     assert not may_have_changed(made, new_groups)
 
 
-def deletion(outcome: Status = Status.DELETED, before: Account | None = MADE) -> RunItem:
-    desired = DesiredState("made", "bot", NOTHING, (), (), None, (2,), Action.DELETE)
-    return RunItem(0, desired, before, "deleted", Outcome(outcome), intended=True)
-
-
 def test_a_deleted_account_is_made_again_with_name_display_name_and_groups() -> None:
     assert is_irreversible(deletion())
     assert not is_irreversible(deletion(Status.PENDING))
@@ -333,42 +316,6 @@ def test_a_group_that_took_the_place_of_a_new_one_is_meant_by_its_id() -> None:
     assert undo.changes[0].remove == ("taken-id",)
 
 
-@pytest.mark.parametrize(
-    ("before", "present", "fits"),
-    [
-        ("", "", True),
-        ("2026-01-31T08:15:00Z", "2026-01-31T08:15:00Z", True),
-        ("2026-01-31T08:15:00Z", "2026-01-31T09:15:00+01:00", True),
-        ("2026-01-31T08:15:00Z", "2026-01-31T08:15:01Z", False),
-        ("2026-01-31T08:15:00Z", "", True),
-        ("", "2026-01-31T08:15:00Z", False),
-        ("yesterday", "yesterday", True),
-        ("yesterday", "today", False),
-        ("2026-01-31T08:15:00Z", "today", False),
-    ],
-)
-def test_a_login_since_stands_against_a_deletion(before: str, present: str, fits: bool) -> None:
-    was, now = MADE._replace(last_login=before), MADE._replace(last_login=present)
-    assert (deletion_conflict(was, now, directory()) == "") is fits
-    item = deletion()._replace(before=was, outcome=OPEN)
-    assert (item_conflict(item, now, directory((now,))) == "") is fits
-
-
-def test_a_resumed_creation_meets_an_account_of_its_name_only_where_its_request_may_have_left() -> None:
-    fresh = creation(OPEN, account_id="")._replace(intended=False)
-    other = MADE._replace(values=("Other",))
-    assert item_conflict(fresh, None, directory()) == ""
-    assert item_conflict(fresh, MADE, directory((MADE,))) == ""
-    assert '"made"' in item_conflict(fresh, other, directory((other,)))
-    assert item_conflict(fresh._replace(intended=True), other, directory((other,))) == ""
-
-
-def test_nothing_is_created_or_deleted_unseen() -> None:
-    for desired in (CREATION, DesiredState("made", "bot", NOTHING, (), (), None, (2,), Action.DELETE)):
-        with pytest.raises(PermissionDeniedError, match=r"PM\.RobotAccount\.Read"):
-            resolve_preconditions([Precondition(desired, None)], directory(None), EVERYTHING)
-
-
 def test_where_it_is_not_known_which_accounts_exist_none_is_created_or_deleted() -> None:
     unsure = Directory("org", ACCOUNTS, GROUPS, absent=(), uncertain="The list changed during each of 3 readings.")
     for item in (deletion(), creation(OPEN, account_id="")):
@@ -395,11 +342,3 @@ def test_creations_and_deletions_are_undone_also_where_the_list_of_groups_lacks_
         ("Gone", Action.CREATE),
     ]
     assert found.desired_states[1].add == ("g-fin",)
-
-
-def test_a_group_of_a_created_account_may_be_everyone_where_the_groups_were_not_read() -> None:
-    left, found = (account("a-new", "Newcomer", "New", groups=groups) for groups in (None, ()))
-    left = left._replace(group_ids=())
-    unread, read = Directory("org", [found], None), Directory("org", [found], GROUPS)
-    assert deletion_conflict(left, found, read) == ""
-    assert "it may be Everyone: without PM.Group.Read" in deletion_conflict(left, found, unread)

@@ -5,7 +5,7 @@ from itertools import count
 
 from hypothesis import strategies as st
 
-from bulkid.model import Action, Change, DesiredState, Group
+from bulkid.model import Account, Action, Change, DesiredState, Group, Outcome, RunItem, Status
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import Plan, build_plan
 from bulkid.planning.resolve import Resolution
@@ -82,3 +82,20 @@ def known(state: State, *more: Group) -> Directory:
 
 def planned(desired_states: Sequence[DesiredState], state: State) -> Plan:
     return build_plan(Resolution(tuple(desired_states), (), (), (NEW,)), known(state))
+
+
+CREATION = wanted(2, "bot", Action.CREATE, values=("Bot",), add=("g-fin",))
+MADE = account("made", "bot", "Bot", ("g-fin",))
+"""What the creation of an account asks for, and the account that it makes."""
+
+
+def creation(outcome: Outcome | None = None, **more: object) -> RunItem:
+    """The run item of the creation of an account, ``more`` replaces parts of what it asks for."""
+    desired = CREATION._replace(account_id="made")._replace(**more)  # type: ignore[arg-type]
+    return RunItem(0, desired, None, "created", outcome or Outcome(Status.CREATED), intended=True)
+
+
+def deletion(outcome: Status = Status.DELETED, before: Account | None = MADE) -> RunItem:
+    """The run item of the deletion of that account."""
+    desired = DesiredState("made", "bot", NOTHING, (), (), None, (2,), Action.DELETE)
+    return RunItem(0, desired, before, "deleted", Outcome(outcome), intended=True)

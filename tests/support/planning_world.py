@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from bulkid.model import Account, Action, Change, Group, RowRequest
+from bulkid.model import Account, Action, Change, DesiredState, Group, Outcome, RowRequest, RunItem, Status
 from bulkid.planning.directory import Directory
 from bulkid.text import fold
 from tests.support.examples import examples
@@ -51,6 +51,19 @@ ACCOUNTS = (
     account("a-3", "ÜBER-bot", "Uber", ()),
     account("a-4", "robot four", "Four", ("g-zue",)),
 )
+
+
+DESIRED = DesiredState("88-uv", "Roby01", ("Robbie",), ("g-fin",), ("G-TRA",), None, (2, 5))
+"""A change of the first account."""
+
+UPDATED = Outcome(Status.UPDATED)
+
+
+def run_item(
+    desired: DesiredState, before: Account | None, outcome: Outcome = UPDATED, *, intended: bool = True
+) -> RunItem:
+    """An account of a run, updated unless the outcome is another."""
+    return RunItem(0, desired, before, "the change", outcome, intended)
 
 
 def directory(accounts: Sequence[Account] | None = ACCOUNTS, groups: Sequence[Group] | None = GROUPS) -> Directory:
