@@ -8,7 +8,7 @@ A server may also refuse every PUT of a group. So the first batch of each group 
 is sent before the batch is split: a PUT of the group that changes nothing. No member can have caused a refusal of that.
 """
 
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from math import ceil, log2
@@ -63,6 +63,38 @@ class Batch:
         return Batch(self.group_id, self.members[start:end], joining, self.root)
 
 
+@dataclass(slots=True, eq=False)
+class _GroupState:
+    """What the queue knows of one group."""
+
+    in_flight: int = 0  # its requests in flight, a check included
+    accepts: bool = False  # a PUT of it has passed: its batches need not wait for one another any more
+    accepts_members: bool = False  # a PUT of its members has passed, not only a check
+    was_checked: bool = False  # a check was queued: a group gets one at most
+    on_hold: Batch | None = None  # the refused batch, until the check is settled
+    refusals: int = 0  # refused batches before any batch of members passed
+    first_refused_size: int = 0  # members of the first of them
+
+    @property
+    def holds_batches(self) -> bool:
+        """Whether a batch must wait for the response to another request of this group."""
+        return not self.accepts and (self.on_hold is not None or self.in_flight > 0)
+
+    def count_refusal(self, size: int) -> bool:
+        """Count a refused batch of ``size`` members. Return whether there are more than one culprit can cause."""
+        if self.accepts_members:
+            return False
+        self.refusals += 1
+        self.first_refused_size = self.first_refused_size or size
+        return self.refusals >= ceil(log2(self.first_refused_size)) + _EXTRA_REFUSALS
+
+    def take_on_hold(self) -> Batch:
+        """Return the batch on hold, and hold it no longer."""
+        batch, self.on_hold = self.on_hold, None
+        assert batch is not None  # noqa: S101 - a batch is on hold as long as its check is queued or in flight
+        return batch
+
+
 @dataclass(slots=True)
 class BatchQueue:
     """The batches of a run that have neither passed nor been split.
@@ -74,19 +106,13 @@ class BatchQueue:
     individual: set[int] = field(default_factory=set)  # run items to send by account
     # By group whose check was refused: the members of the batch that was refused before.
     refusing: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    limit: int | None = None  # members that one request may have; None: the server has refused no size
     _waiting: deque[Batch] = field(default_factory=deque)
     _in_flight: set[Batch] = field(default_factory=set)
-    _largest_accepted: int = 0
-    limit: int | None = None  # members that one request may have; None: the server has refused no size
-    _unclear_count: int = 0
+    _groups: defaultdict[str, _GroupState] = field(default_factory=lambda: defaultdict(_GroupState))  # by group id
     _open_batches: Tally = field(default_factory=Tally)  # by run item: batches that have not passed yet
-    _in_flight_by_group: Counter[str] = field(default_factory=Counter)
-    _accepting: set[str] = field(default_factory=set)  # groups with a PUT that has passed
-    _members_accepted: set[str] = field(default_factory=set)  # groups with a PUT of members that has passed
-    _checked: set[str] = field(default_factory=set)  # groups that a check was sent for
-    _on_hold: dict[str, Batch] = field(default_factory=dict)  # by group: the refused batch, until its check is settled
-    _refused_first: Counter[str] = field(default_factory=Counter)  # by group: refusals before any batch passed
-    _first_size: dict[str, int] = field(default_factory=dict)  # by group: members of the first batch that was refused
+    _largest_accepted: int = 0
+    _unclear_count: int = 0
 
     def add(self, batches: Iterable[Batch]) -> None:
         """Add planned batches, the largest first, to find out which size the server accepts."""
@@ -112,7 +138,7 @@ class BatchQueue:
             batch = self._waiting.popleft()
             if self.individual:
                 batch.leave_out(self.individual)
-            if self._is_held(batch):
+            if not batch.check and self._groups[batch.group_id].holds_batches:
                 held.append(batch)
                 continue
             if not batch.members and not batch.check:
@@ -128,33 +154,27 @@ class BatchQueue:
                 break
             ready.append(batch)
             self._in_flight.add(batch)
-            self._in_flight_by_group[batch.group_id] += 1
+            self._groups[batch.group_id].in_flight += 1
             if is_size_probe:
                 break
         self._waiting.extendleft(reversed(held))
         return ready
 
-    def _is_held(self, batch: Batch) -> bool:
-        """Whether a batch must wait for the response to another one of its group."""
-        group = batch.group_id
-        return (
-            group not in self._accepting
-            and not batch.check
-            and (group in self._on_hold or self._in_flight_by_group[group] > 0)
-        )
-
-    def _answered(self, batch: Batch) -> None:
+    def _answered(self, batch: Batch) -> _GroupState:
+        """Record that a batch is no longer in flight. Return the state of its group."""
         self._in_flight.discard(batch)
-        self._in_flight_by_group[batch.group_id] -= 1
+        group = self._groups[batch.group_id]
+        group.in_flight -= 1
+        return group
 
     def accepted(self, batch: Batch) -> list[int]:
         """Record that a batch has passed. Return the run items whose batches have now all passed."""
-        self._answered(batch)
-        self._accepting.add(batch.group_id)
+        group = self._answered(batch)
+        group.accepts = True
         if batch.check:
-            self._end_check(batch)
+            self._split_refused(group.take_on_hold())
             return []
-        self._members_accepted.add(batch.group_id)
+        group.accepts_members = True
         self._largest_accepted = max(self._largest_accepted, len(batch))
         complete = [number for number in batch.members if self.record_passed(number)]
         deferred_half, batch.deferred_half = batch.deferred_half, None
@@ -170,55 +190,47 @@ class BatchQueue:
 
     def refused(self, batch: Batch) -> None:
         """Record that the server refused a batch, because of one of its members or of the group."""
-        self._answered(batch)
-        group = batch.group_id
+        group = self._answered(batch)
         if batch.check:
-            self.refusing[group] = self._on_hold[group].members
-            self._give_up(group)
+            refused_first = group.take_on_hold()
+            self.refusing[batch.group_id] = refused_first.members
+            self._give_up(refused_first)
             return
         self._release_deferred_half(batch)
         if batch.root is None:
             batch.root = _Root(len(batch))
         else:
             batch.root.refusals += 1
-        if group not in self._members_accepted:
-            self._refused_first[group] += 1
-            size = self._first_size.setdefault(group, len(batch))
-            if self._refused_first[group] >= ceil(log2(size)) + _EXTRA_REFUSALS:
-                self._on_hold[group] = batch
-                self._give_up(group)
-                return
-        if group not in self._accepting and group not in self._checked and self._needs_check(batch):
-            self._checked.add(group)
-            self._on_hold[group] = batch
-            self._waiting.appendleft(Batch(group, (), check=True))
+        if group.count_refusal(len(batch)):
+            self._give_up(batch)
+        elif not group.accepts and not group.was_checked and self._needs_check(batch):
+            group.was_checked = True
+            group.on_hold = batch
+            self._waiting.appendleft(Batch(batch.group_id, (), check=True))
         else:
             self._split_refused(batch)
 
     def _needs_check(self, batch: Batch) -> bool:
         return len(batch) > _MIN_SPLIT or any(other.group_id == batch.group_id for other in self._waiting)
 
-    def _give_up(self, group_id: str) -> None:
-        """Send the members of all waiting batches of a group by account."""
-        for batch in self._take_waiting(group_id):
+    def _give_up(self, refused: Batch) -> None:
+        """Send the members of a refused batch, and of all waiting batches of its group, by account."""
+        for batch in (refused, *self._take_waiting(refused.group_id)):
             self._send_individually(batch)
 
     def _take_waiting(self, group_id: str) -> list[Batch]:
         """Remove the batches of a group that are waiting or on hold, and return them."""
-        on_hold = self._on_hold.pop(group_id, None)
+        group = self._groups[group_id]
+        on_hold, group.on_hold = group.on_hold, None
         taken = [batch for batch in self._waiting if batch.group_id == group_id]
         self._waiting = deque([batch for batch in self._waiting if batch.group_id != group_id])
         return taken if on_hold is None else [on_hold, *taken]
 
-    def _end_check(self, batch: Batch) -> None:
-        """Split the batch on hold, after a check that did not show that the group refuses every PUT."""
-        self._split_refused(self._on_hold.pop(batch.group_id))
-
     def too_large(self, batch: Batch) -> None:
         """Record that the server refused a batch for its size: batches of this run are at most half as large now."""
-        self._answered(batch)
-        if batch.check:
-            self._end_check(batch)
+        group = self._answered(batch)
+        if batch.check:  # that did not show that the group refuses every PUT
+            self._split_refused(group.take_on_hold())
             return
         self._release_deferred_half(batch)
         self._lower_limit(-(-len(batch) // 2))
@@ -226,19 +238,25 @@ class BatchQueue:
 
     def unclear(self, batch: Batch) -> None:
         """Record that a batch got no clear response after all attempts."""
-        self._answered(batch)
+        group = self._answered(batch)
         self._release_deferred_half(batch)
         self._unclear_count += 1
         if not self._largest_accepted and self._unclear_count >= _MAX_UNCLEAR:
-            for waiting in (batch, *self._waiting, *self._on_hold.values()):
-                self._send_individually(waiting)
-            self._waiting.clear()
-            self._on_hold.clear()
+            self._give_up_all(batch)
             return
         if batch.check:
-            self._end_check(batch)
+            self._split_refused(group.take_on_hold())
             return
         self._halve(batch)
+
+    def _give_up_all(self, unclear: Batch) -> None:
+        """Send the members of an unclear batch, and of all that wait or are on hold, by account."""
+        for batch in (unclear, *self._waiting):
+            self._send_individually(batch)
+        self._waiting.clear()
+        for group in self._groups.values():
+            if group.on_hold is not None:
+                self._send_individually(group.take_on_hold())
 
     def drop_group(self, group_id: str) -> list[int]:
         """Remove the waiting batches of a group that was deleted. Return their run items."""
