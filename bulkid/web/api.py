@@ -24,10 +24,10 @@ from bulkid.web.auth.access import Handler, RefusedError, Role
 from bulkid.web.console import Console, console_of
 from bulkid.web.export_pages import export_file
 from bulkid.web.middleware import principal_of
-from bulkid.web.previews import PreviewTask, UploadPreview, preview_page
+from bulkid.web.previews import PreviewTask, UploadedSheet, preview_page
 from bulkid.web.request_bodies import read_body, without_nul
 from bulkid.web.run_pages import found_run, record_end, report_file
-from bulkid.web.sheet_pages import receive_sheet, upload_preview_of, warnings_of
+from bulkid.web.sheet_pages import receive_sheet, uploaded_sheet_of, warnings_of
 from bulkid.web.uploads import ReadOptions
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -95,18 +95,18 @@ async def describe(_request: web.Request) -> web.Response:
 async def upload(request: web.Request) -> web.Response:
     """Upload a sheet."""
     taken = await receive_sheet(request, trusted=True)
-    return json_response(sheet_model(await console_of(request).upload_previews.get(taken)), 201)
+    return json_response(sheet_model(await console_of(request).uploaded_sheets.get(taken)), 201)
 
 
 async def sheet(request: web.Request) -> web.Response:
     """Get a sheet as bulkid reads it."""
     page = query_of(request, models.Page)
-    return json_response(sheet_model(await upload_preview_of(request), page.offset, page.limit))
+    return json_response(sheet_model(await uploaded_sheet_of(request), page.offset, page.limit))
 
 
-def sheet_model(upload_preview: UploadPreview, offset: int = 0, limit: int = 100) -> models.Sheet:
+def sheet_model(uploaded_sheet: UploadedSheet, offset: int = 0, limit: int = 100) -> models.Sheet:
     """A sheet as bulkid reads it, with some of its invalid rows."""
-    upload, check, error = upload_preview.upload, upload_preview.parsed.check, upload_preview.parsed.error
+    upload, check, error = uploaded_sheet.upload, uploaded_sheet.parsed.check, uploaded_sheet.parsed.error
     row_errors = () if check is None else check.row_errors
     fields = () if check is None else zip(check.info.headers, check.info.fields, strict=True)
     return models.Sheet(
@@ -136,7 +136,7 @@ def _message(error: BulkidError | None) -> models.Message | None:
 
 async def change_read_options(request: web.Request) -> web.Response:
     """Change how a sheet is read; bulkid detects what is left out."""
-    console, upload_preview = console_of(request), await upload_preview_of(request)
+    console, uploaded_sheet = console_of(request), await uploaded_sheet_of(request)
     body = await body_of(request, models.Reading)
     reading = ReadOptions(
         sheet=body.worksheet,
@@ -146,9 +146,9 @@ async def change_read_options(request: web.Request) -> web.Response:
         ignore_columns=tuple(body.ignore),
         skip_invalid=body.skip_invalid,
     )
-    changed = await console.change_read_options(upload_preview, reading, principal_of(request))
+    changed = await console.change_read_options(uploaded_sheet, reading, principal_of(request))
     await record_action(request, "sheet read otherwise", changed.upload_id, changed.name)
-    return json_response(sheet_model(await console.upload_previews.get(changed)))
+    return json_response(sheet_model(await console.uploaded_sheets.get(changed)))
 
 
 # --- previews
@@ -156,21 +156,21 @@ async def change_read_options(request: web.Request) -> web.Response:
 
 async def make_preview(request: web.Request) -> web.Response:
     """Begin a preview of what a sheet would change."""
-    upload_preview = await upload_preview_of(request)
-    before = upload_preview.preview
-    job = console_of(request).make_preview(upload_preview)
+    uploaded_sheet = await uploaded_sheet_of(request)
+    before = uploaded_sheet.preview
+    job = console_of(request).make_preview(uploaded_sheet)
     if job is not before:
-        await record_action(request, "preview made", upload_preview.upload.upload_id, upload_preview.upload.name)
+        await record_action(request, "preview made", uploaded_sheet.upload.upload_id, uploaded_sheet.upload.name)
     return json_response(preview_model(job), 202)
 
 
 async def preview(request: web.Request) -> web.Response:
     """Get the preview of a sheet, or its state while it is made."""
-    upload_preview = await upload_preview_of(request)
-    if upload_preview.preview is None:
+    uploaded_sheet = await uploaded_sheet_of(request)
+    if uploaded_sheet.preview is None:
         raise RefusedError(404, "This sheet has no preview.", "Make one: POST to this address.")
     page = query_of(request, models.Page)
-    return json_response(await in_thread(preview_model, upload_preview.preview, page.offset, page.limit))
+    return json_response(await in_thread(preview_model, uploaded_sheet.preview, page.offset, page.limit))
 
 
 def preview_model(job: PreviewTask, offset: int = 0, limit: int = 100) -> models.Preview:
@@ -207,10 +207,10 @@ def preview_model(job: PreviewTask, offset: int = 0, limit: int = 100) -> models
 
 async def start(request: web.Request) -> web.Response:
     """Begin the run that a preview showed."""
-    console, upload_preview = console_of(request), await upload_preview_of(request)
+    console, uploaded_sheet = console_of(request), await uploaded_sheet_of(request)
     body = await body_of(request, models.Start)
     job = await console.start(
-        upload_preview,
+        uploaded_sheet,
         body.preview,
         principal_of(request),
         partial(record_action, request),
@@ -225,7 +225,7 @@ async def reject(request: web.Request) -> web.Response:
     """Reject the plan that a preview shows, in place of its approval."""
     body = await body_of(request, models.Reject)
     await rejected_plan(request, body.preview, body.comment)
-    return json_response(sheet_model(await upload_preview_of(request)))
+    return json_response(sheet_model(await uploaded_sheet_of(request)))
 
 
 # --- runs
@@ -312,7 +312,7 @@ async def resume(request: web.Request) -> web.Response:
     """Resume an interrupted run."""
     console, record = console_of(request), (await found_run(request)).run
     found = await console.resume(record, principal_of(request), partial(record_action, request))
-    if isinstance(found, UploadPreview):
+    if isinstance(found, UploadedSheet):
         raise RefusedError(
             409,
             "What is pending of this run was not shown, or not approved, yet: nothing was sent.",
@@ -324,9 +324,9 @@ async def resume(request: web.Request) -> web.Response:
 async def rest(request: web.Request) -> web.Response:
     """Make a sheet of the pending rows of a run, to be previewed and started."""
     record = (await found_run(request)).run
-    upload_preview = await console_of(request).rest_of(record, principal_of(request))
+    uploaded_sheet = await console_of(request).rest_of(record, principal_of(request))
     await record_action(request, "rest previewed", record.run_id)
-    return json_response(sheet_model(upload_preview), 201)
+    return json_response(sheet_model(uploaded_sheet), 201)
 
 
 # --- accounts

@@ -15,7 +15,7 @@ from bulkid.web.auth.access import Principal, Role, is_another_user, same_user
 from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.request_bodies import form_of
-from bulkid.web.sheet_pages import StartForm, preview_again, upload_preview_of
+from bulkid.web.sheet_pages import StartForm, preview_again, uploaded_sheet_of
 from bulkid.web.uploads import Upload
 
 MAX_COMMENT: Final = 500  # characters of a comment
@@ -57,7 +57,7 @@ async def reject(request: web.Request) -> web.StreamResponse:
     try:
         rejected = await rejected_plan(request, form.get("preview", ""), form.get("comment", ""))
     except BulkidError as error:
-        return await preview_again(request, await upload_preview_of(request), StartForm(error=error))
+        return await preview_again(request, await uploaded_sheet_of(request), StartForm(error=error))
     raise HTTPSeeOther(f"/sheets/{rejected.upload_id}/preview")
 
 
@@ -66,7 +66,7 @@ async def rejected_plan(request: web.Request, preview_id: str, comment: str) -> 
     console, said = console_of(request), " ".join(comment.split())
     if len(said) > MAX_COMMENT:
         raise UsageError(f"The comment is too long: it may have {MAX_COMMENT} characters.")
-    upload_preview = await console.upload_preview(request.match_info["upload"])
+    uploaded_sheet = await console.uploaded_sheet(request.match_info["upload"])
     return await console.reject(
-        upload_preview, preview_id, principal_of(request), said, partial(record_action, request)
+        uploaded_sheet, preview_id, principal_of(request), said, partial(record_action, request)
     )

@@ -37,7 +37,7 @@ from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.auth.users import Authenticator
 from bulkid.web.job_runner import Job, JobRunner, StartEntry
-from bulkid.web.previews import BusyError, PreviewTask, UploadPreview, UploadPreviews, changed_accounts
+from bulkid.web.previews import BusyError, PreviewTask, UploadedSheet, UploadedSheets, changed_accounts
 from bulkid.web.sse import RunFeeds
 from bulkid.web.uploads import ReadOptions, Upload, UploadLimits, Uploads
 from bulkid.web.wording import ALLOW_DELETIONS
@@ -113,7 +113,7 @@ class Console:
     clock: Clock = field(default_factory=SystemClock)
     policy: ApprovalPolicy = field(init=False)
     uploads: Uploads = field(init=False)
-    upload_previews: UploadPreviews = field(init=False)
+    uploaded_sheets: UploadedSheets = field(init=False)
     run_feeds: RunFeeds = field(init=False)
     refusals: RefusalLimit = field(init=False)  # of clients that are not signed in, by address
     user_refusals: RefusalLimit = field(init=False)  # by user
@@ -124,7 +124,7 @@ class Console:
     def __post_init__(self) -> None:
         self.policy = ApprovalPolicy(self.serve.require_approval)
         self.uploads = Uploads(self.state_dir / "uploads", self.serve.upload_limits)
-        self.upload_previews = UploadPreviews(
+        self.uploaded_sheets = UploadedSheets(
             self.target, self.options, self.context, self.job_runner.spawn, self._mark_previewed
         )
         self.run_feeds = RunFeeds(self.run_browser, self.job_runner)
@@ -180,28 +180,28 @@ class Console:
 
     # --- sheets and previews
 
-    async def upload_preview(self, upload_id: str) -> UploadPreview:
+    async def uploaded_sheet(self, upload_id: str) -> UploadedSheet:
         """The upload with its preview; raises UnknownUploadError."""
-        return await self.upload_previews.get(await in_thread(self.uploads.get, upload_id))
+        return await self.uploaded_sheets.get(await in_thread(self.uploads.get, upload_id))
 
     async def change_read_options(
-        self, upload_preview: UploadPreview, reading: ReadOptions, principal: Principal
+        self, uploaded_sheet: UploadedSheet, reading: ReadOptions, principal: Principal
     ) -> Upload:
         """Change how a sheet is read, which makes the user one of its authors; raises UsageError for a derived plan."""
-        upload = upload_preview.upload
+        upload = uploaded_sheet.upload
         if upload.derived_from:
             raise UsageError("This is not a sheet: the journal of a run holds its contents.", hint="Check its preview.")
         changed = replace(upload, reading=reading, by=with_authors(upload.by, principal.user), changes=0)
         return await in_thread(self.uploads.keep, changed)
 
-    def make_preview(self, upload_preview: UploadPreview) -> PreviewTask:
+    def make_preview(self, uploaded_sheet: UploadedSheet) -> PreviewTask:
         """The preview that is being made, or a new one; raises UsageError for a sheet whose columns are not known."""
-        if upload_preview.parsed.check is None and not upload_preview.upload.derived_from:
+        if uploaded_sheet.parsed.check is None and not uploaded_sheet.upload.derived_from:
             raise UsageError("The sheet cannot be read yet.", hint="Map its columns first.")
-        task = upload_preview.preview
+        task = uploaded_sheet.preview
         if task is not None and not task.done.is_set():
             return task
-        return self.upload_previews.begin_preview(upload_preview)
+        return self.uploaded_sheets.begin_preview(uploaded_sheet)
 
     def _mark_previewed(self, upload: Upload, preview: runs.Preview | None) -> None:
         """Note with the upload how many accounts wait for an approval; the home page shows it after a restart too."""
@@ -212,7 +212,7 @@ class Console:
 
     async def reject(
         self,
-        upload_preview: UploadPreview,
+        uploaded_sheet: UploadedSheet,
         preview_id: str,
         principal: Principal,
         comment: str,
@@ -225,8 +225,8 @@ class Console:
                 comment.
             RefusedError: The user is an author of the plan.
         """
-        shown, upload = upload_preview.preview, upload_preview.upload
-        _require_not_started(upload_preview, preview_id)
+        shown, upload = uploaded_sheet.preview, uploaded_sheet.upload
+        _require_not_started(uploaded_sheet, preview_id)
         deletes = shown is not None and shown.result is not None and deletions_of(shown.result) > 0
         if not (self.policy.required or deletes):
             raise UsageError("This plan requires no approval: there is nothing to reject.")
@@ -237,21 +237,21 @@ class Console:
             raise RefusedError(403, f"{principal.user} is an author of this plan and cannot reject it.", _REMOVE)
         if not comment:
             raise UsageError("Enter a comment that says why you reject the plan.")
-        upload_preview.preview = shown.renamed()  # a start of the preview that was shown is out of date now
+        uploaded_sheet.preview = shown.renamed()  # a start of the preview that was shown is out of date now
         try:
             await record_action("plan rejected", upload.upload_id, f"{upload.name}: {comment}")
             values = {"rejected_by": principal.user, "rejected_at": self.clock.now(), "comment": comment}
-            upload_preview.upload = await in_thread(partial(self.uploads.update, upload.upload_id, **values))
+            uploaded_sheet.upload = await in_thread(partial(self.uploads.update, upload.upload_id, **values))
         except (BulkidError, OSError):
-            upload_preview.preview = shown
+            uploaded_sheet.preview = shown
             raise
-        return upload_preview.upload
+        return uploaded_sheet.upload
 
     # --- starting a run
 
     async def start(
         self,
-        upload_preview: UploadPreview,
+        uploaded_sheet: UploadedSheet,
         preview_id: str,
         principal: Principal,
         record_action: RecordAction,
@@ -267,7 +267,7 @@ class Console:
         deletes accounts, unless the user is an admin.
 
         Args:
-            upload_preview: The sheet.
+            uploaded_sheet: The sheet.
             preview_id: The preview that the user looked at.
             principal: Who starts the run.
             record_action: Writes the start, the approval and a refusal into the audit log.
@@ -281,11 +281,11 @@ class Console:
             RefusedError: The user may not approve the plan.
             BulkidError: The run could not be begun.
         """
-        shown = upload_preview.preview
+        shown = uploaded_sheet.preview
         seen = None if shown is None else shown.result
         if shown is None or seen is None or shown.preview_id != preview_id:
-            _refuse_preview(upload_preview, preview_id)
-        upload = upload_preview.upload
+            _refuse_preview(uploaded_sheet, preview_id)
+        upload = uploaded_sheet.upload
         self._require_startable(upload, seen, principal, first=first, really=really)
         if upload.rest_of:
             await self._allowed_deletions(upload.rest_of)
@@ -314,7 +314,7 @@ class Console:
                 await in_thread(self.uploads.mark_used, upload, self.clock.now())
                 return True
             error = _changed(changed_accounts(seen, now, first), resumes=bool(upload.rest_of))
-            stale, upload_preview.preview = error.message, None
+            stale, uploaded_sheet.preview = error.message, None
             await record_action("start refused", upload.upload_id, error.message)
             raise error
 
@@ -322,21 +322,21 @@ class Console:
             result = await self._apply(upload, options, context)
             if stale:  # only now: until its end the run holds what a preview needs
                 with suppress(BusyError):
-                    self.upload_previews.begin_preview(upload_preview, stale)
+                    self.uploaded_sheets.begin_preview(uploaded_sheet, stale)
             return result
 
-        if upload_preview.preview is not shown:
-            _refuse_preview(upload_preview, preview_id)
-        upload_preview.preview = None  # a preview can be started once
-        upload_preview.started = (preview_id, principal.name)
+        if uploaded_sheet.preview is not shown:
+            _refuse_preview(uploaded_sheet, preview_id)
+        uploaded_sheet.preview = None  # a preview can be started once
+        uploaded_sheet.started = (preview_id, principal.name)
         try:
             job = await self.job_runner.start(work, principal.name, confirm_plan)
             detail = f"{upload.name}; note: {upload.note}" if upload.note else upload.name
             await record_action("run started", job.run_id, detail)
             entry.is_written = True
         except BulkidError:
-            upload_preview.preview = upload_preview.preview or shown  # no run was begun, or it sends nothing
-            upload_preview.started = ("", "")
+            uploaded_sheet.preview = uploaded_sheet.preview or shown  # no run was begun, or it sends nothing
+            uploaded_sheet.started = ("", "")
             raise
         finally:
             entry.settled.set()
@@ -464,7 +464,7 @@ class Console:
             return True
         return False
 
-    async def resume(self, run: RunRecord, principal: Principal, record_action: RecordAction) -> Job | UploadPreview:
+    async def resume(self, run: RunRecord, principal: Principal, record_action: RecordAction) -> Job | UploadedSheet:
         """Resume an interrupted run, or return what is pending as a plan of its own, to be previewed and started.
 
         A run is resumed where all that is pending was shown and, with ``require_approval``, approved. One that still
@@ -503,7 +503,7 @@ class Console:
         approved = str(run.options.get("approved") or "")
         return self.policy.resume_needs_preview(approved=approved, unseen=unseen, deletes=deletes)
 
-    async def rest_of(self, run: RunRecord, principal: Principal) -> UploadPreview:
+    async def rest_of(self, run: RunRecord, principal: Principal) -> UploadedSheet:
         """What is pending of a run, as a plan to be previewed and started. Its authors are those of the run."""
         self._require_resumable(run)
         await self._allowed_deletions(run.run_id)
@@ -514,7 +514,7 @@ class Console:
         if found is None:
             authors, now = await self.authors_of(run), self.clock.now()
             found = await in_thread(self.uploads.derive, "rest", run.run_id, now, principal.user, authors)
-        return await self.upload_previews.get(found)
+        return await self.uploaded_sheets.get(found)
 
 
 def deletions_of(preview: runs.Preview, first: int | None = None) -> int:
@@ -554,15 +554,15 @@ def _require_not_rejected(upload: Upload) -> None:
         )
 
 
-def _refuse_preview(upload_preview: UploadPreview, preview_id: str) -> NoReturn:
-    _require_not_rejected(upload_preview.upload)
-    _require_not_started(upload_preview, preview_id)
+def _refuse_preview(uploaded_sheet: UploadedSheet, preview_id: str) -> NoReturn:
+    _require_not_rejected(uploaded_sheet.upload)
+    _require_not_started(uploaded_sheet, preview_id)
     raise _preview_outdated()
 
 
-def _require_not_started(upload_preview: UploadPreview, preview_id: str) -> None:
+def _require_not_started(uploaded_sheet: UploadedSheet, preview_id: str) -> None:
     """Refuse a preview that was started: the second click of a double click learns of the first one."""
-    started_id, user = upload_preview.started
+    started_id, user = uploaded_sheet.started
     if preview_id and preview_id == started_id:
         raise UsageError(f"{user} has started this preview already.", hint="The list of runs shows its run.")
 

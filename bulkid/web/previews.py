@@ -82,7 +82,7 @@ class PreviewTask(runs.Hooks):
 
 
 @dataclass(slots=True)
-class UploadPreview:
+class UploadedSheet:
     """An upload as it is read now, with its preview."""
 
     upload: Upload
@@ -97,7 +97,7 @@ class UploadPreview:
         return max(0 if each is None else each.rows for each in kept)
 
 
-class UploadPreviews:
+class UploadedSheets:
     """The previews that were used last, by upload; what is dropped is made again when a user asks for it."""
 
     def __init__(
@@ -113,30 +113,30 @@ class UploadPreviews:
         self._context = context
         self._spawn = spawn  # runs a task in the server's task group
         self._made = made  # is given each preview, in a worker thread; None for one that could not be made
-        self._upload_previews: OrderedDict[str, UploadPreview] = OrderedDict()
+        self._uploaded_sheets: OrderedDict[str, UploadedSheet] = OrderedDict()
         self._read_limiter = anyio.CapacityLimiter(MAX_CONCURRENT)
         self._preview_limiter = anyio.CapacityLimiter(MAX_CONCURRENT)
         self._pending_count = 0  # previews that wait, or are being made
 
-    async def get(self, upload: Upload) -> UploadPreview:
+    async def get(self, upload: Upload) -> UploadedSheet:
         """Read an upload, unless it was read in the same way before."""
-        upload_preview = self._upload_previews.get(upload.upload_id)
-        if upload_preview is None or upload_preview.upload.reading != upload.reading:
+        uploaded_sheet = self._uploaded_sheets.get(upload.upload_id)
+        if uploaded_sheet is None or uploaded_sheet.upload.reading != upload.reading:
             parsed = ParsedUpload()
             if (
-                upload_preview is not None
-                and upload_preview.upload.reading.sheet_options() == upload.reading.sheet_options()
+                uploaded_sheet is not None
+                and uploaded_sheet.upload.reading.sheet_options() == upload.reading.sheet_options()
             ):
-                parsed = upload_preview.parsed  # what is to be done with invalid rows is no matter of reading
+                parsed = uploaded_sheet.parsed  # what is to be done with invalid rows is no matter of reading
             elif not upload.derived_from:
                 parsed = await self.read(lambda token: parse_upload(upload, self._options, token))
-            upload_preview = self._upload_previews.get(upload.upload_id)
-            if upload_preview is None or upload_preview.upload.reading != upload.reading:  # else: by another request
-                upload_preview = self._upload_previews[upload.upload_id] = UploadPreview(upload, parsed)
-        upload_preview.upload = upload  # an author may have been added since, without another reading
-        self._upload_previews.move_to_end(upload.upload_id)
+            uploaded_sheet = self._uploaded_sheets.get(upload.upload_id)
+            if uploaded_sheet is None or uploaded_sheet.upload.reading != upload.reading:  # else: by another request
+                uploaded_sheet = self._uploaded_sheets[upload.upload_id] = UploadedSheet(upload, parsed)
+        uploaded_sheet.upload = upload  # an author may have been added since, without another reading
+        self._uploaded_sheets.move_to_end(upload.upload_id)
         self._trim()
-        return upload_preview
+        return uploaded_sheet
 
     async def read(self, function: Callable[[CancelToken], T]) -> T:
         """Call a function that reads an upload in a worker thread; at most ``MAX_CONCURRENT`` run at once.
@@ -149,15 +149,15 @@ class UploadPreviews:
 
     def forget(self, upload: Upload) -> None:
         """Drop the preview of an upload that was removed."""
-        self._upload_previews.pop(upload.upload_id, None)
+        self._uploaded_sheets.pop(upload.upload_id, None)
 
     def _trim(self) -> None:
         """Drop the previews that were used least recently, until the others fit into memory; one always stays."""
-        row_count = sum(upload_preview.row_count for upload_preview in self._upload_previews.values())
-        while len(self._upload_previews) > 1 and (len(self._upload_previews) > MAX_KEPT or row_count > MAX_KEPT_ROWS):
-            row_count -= self._upload_previews.popitem(last=False)[1].row_count
+        row_count = sum(uploaded_sheet.row_count for uploaded_sheet in self._uploaded_sheets.values())
+        while len(self._uploaded_sheets) > 1 and (len(self._uploaded_sheets) > MAX_KEPT or row_count > MAX_KEPT_ROWS):
+            row_count -= self._uploaded_sheets.popitem(last=False)[1].row_count
 
-    def begin_preview(self, upload_preview: UploadPreview, notice: str = "") -> PreviewTask:
+    def begin_preview(self, uploaded_sheet: UploadedSheet, notice: str = "") -> PreviewTask:
         """Begin to make a preview, whether or not a request waits for it; raise BusyError where too many wait.
 
         The page of the preview shows the ``notice``.
@@ -167,8 +167,8 @@ class UploadPreviews:
                 f"{MAX_WAITING} previews wait already, which is the most.", hint="Try again when some of them are made."
             )
         self._pending_count += 1
-        task = upload_preview.preview = PreviewTask(notice=notice)
-        self._spawn(partial(self._make_preview, upload_preview.upload, task))
+        task = uploaded_sheet.preview = PreviewTask(notice=notice)
+        self._spawn(partial(self._make_preview, uploaded_sheet.upload, task))
         return task
 
     async def _make_preview(self, upload: Upload, job: PreviewTask) -> None:

@@ -34,7 +34,7 @@ from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.pages import Pager, attachment, page
 from bulkid.web.plots import Plot, plot_of
-from bulkid.web.previews import UploadPreview
+from bulkid.web.previews import UploadedSheet
 from bulkid.web.request_bodies import form_of
 from bulkid.web.sse import live_state, state_from_journal
 from bulkid.web.uploads import ReadOptions, Upload
@@ -316,7 +316,7 @@ async def resume(request: web.Request) -> web.StreamResponse:
     """Resume an interrupted run, or preview what is pending of it where that was not shown or not approved yet."""
     console, record = console_of(request), (await found_run(request)).run
     found = await console.resume(record, principal_of(request), partial(record_action, request))
-    if isinstance(found, UploadPreview):
+    if isinstance(found, UploadedSheet):
         await record_action(request, "rest previewed", record.run_id)
         raise HTTPSeeOther(await preview_made(console, found))
     raise HTTPSeeOther(f"/runs/{found.run_id or record.run_id}")
@@ -374,7 +374,7 @@ async def undo(request: web.Request) -> web.StreamResponse:
     derive = partial(console.uploads.derive, recreate=bool(form.get("recreate")))
     made = await in_thread(derive, "undo", record.run_id, now, principal.user, authors)
     await _record_derived(request, "undo previewed", made)
-    raise HTTPSeeOther(await preview_made(console, await console.upload_previews.get(made)))
+    raise HTTPSeeOther(await preview_made(console, await console.uploaded_sheets.get(made)))
 
 
 async def _record_derived(request: web.Request, action: str, made: Upload) -> None:
@@ -392,26 +392,26 @@ async def again(request: web.Request) -> web.StreamResponse:
     upload = await console.upload_of((await found_run(request)).run)
     if upload is None:
         raise UsageError("The sheet of this run is not here any more.", hint="Upload it again.")
-    upload_preview = await console.upload_previews.get(upload)
-    shown_at = address_of(upload_preview)
-    made = upload_preview.preview  # a run that found another plan has made it
+    uploaded_sheet = await console.uploaded_sheets.get(upload)
+    shown_at = address_of(uploaded_sheet)
+    made = uploaded_sheet.preview  # a run that found another plan has made it
     if made is None or made.result is None:
-        shown_at = await preview_made(console, upload_preview)
+        shown_at = await preview_made(console, uploaded_sheet)
     await record_action(request, "preview made", upload.upload_id, upload.name)
     raise HTTPSeeOther(shown_at)
 
 
-def address_of(upload_preview: UploadPreview) -> str:
+def address_of(uploaded_sheet: UploadedSheet) -> str:
     """The address of a preview."""
-    return f"/sheets/{upload_preview.upload.upload_id}/preview"
+    return f"/sheets/{uploaded_sheet.upload.upload_id}/preview"
 
 
-async def preview_made(console: Console, upload_preview: UploadPreview) -> str:
+async def preview_made(console: Console, uploaded_sheet: UploadedSheet) -> str:
     """Make a preview, wait for it up to ``PREVIEW_WAIT_S``, and return its address."""
-    task = console.make_preview(upload_preview)
+    task = console.make_preview(uploaded_sheet)
     with anyio.move_on_after(PREVIEW_WAIT_S):
         await task.done.wait()
-    return address_of(upload_preview)
+    return address_of(uploaded_sheet)
 
 
 # --- report files

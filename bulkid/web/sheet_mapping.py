@@ -10,7 +10,7 @@ from bulkid.resources import current
 from bulkid.sheet import SheetPreview, UncertainEncodingError, column_label, column_letters, suggest_fields
 from bulkid.sheet.cells import trim
 from bulkid.sheet.headers import header_key
-from bulkid.web.previews import UploadPreview
+from bulkid.web.previews import UploadedSheet
 from bulkid.web.uploads import ReadOptions
 
 SHOWN_COLUMNS: Final = 40
@@ -37,9 +37,9 @@ class ColumnLine:
     hint: str = ""  # what the user should look at
 
 
-def columns_of(upload_preview: UploadPreview, chosen: Sequence[str] | None = None) -> list[ColumnLine]:
+def columns_of(uploaded_sheet: UploadedSheet, chosen: Sequence[str] | None = None) -> list[ColumnLine]:
     """The columns of a sheet with the fields that they are read as, or with those that a user has just chosen."""
-    parsed = upload_preview.parsed
+    parsed = uploaded_sheet.parsed
     seen, check = parsed.sheet_preview, parsed.check
     if seen is None:
         return []
@@ -50,7 +50,7 @@ def columns_of(upload_preview: UploadPreview, chosen: Sequence[str] | None = Non
     elif check is not None:
         fields = check.info.fields[: len(headers)]
     else:
-        meanings = suggest_fields(headers, upload_preview.upload.reading.sheet_options())
+        meanings = suggest_fields(headers, uploaded_sheet.upload.reading.sheet_options())
         fields, close_to = [meaning.field for meaning in meanings], [meaning.close_to for meaning in meanings]
     counts = Counter(fields)
     return [
@@ -101,9 +101,9 @@ def mapping_errors(columns: Sequence[ColumnLine], seen: SheetPreview) -> list[st
     return found
 
 
-def encodings_of(upload_preview: UploadPreview, likely: Collection[str]) -> tuple[str, ...]:
+def encodings_of(uploaded_sheet: UploadedSheet, likely: Collection[str]) -> tuple[str, ...]:
     """The encodings to choose from, the likely ones first; none for a sheet that has no text encoding."""
-    seen, chosen = upload_preview.parsed.sheet_preview, upload_preview.upload.reading.encoding
+    seen, chosen = uploaded_sheet.parsed.sheet_preview, uploaded_sheet.upload.reading.encoding
     if not (likely or chosen or (seen is not None and seen.encoding)):
         return ()
     return tuple(dict.fromkeys((*likely, *filter(None, [chosen]), *_ENCODINGS)))
@@ -123,19 +123,19 @@ def chosen_fields(form: Mapping[str, str], seen: SheetPreview) -> tuple[str, ...
     return tuple(field if field in current().columns else "" for field in chosen)
 
 
-def reading_of(form: Mapping[str, str], upload_preview: UploadPreview) -> ReadOptions:
+def reading_of(form: Mapping[str, str], uploaded_sheet: UploadedSheet) -> ReadOptions:
     """How a form wants a sheet to be read; the present options where it says nothing else than the page showed.
 
     The columns of another worksheet are others: the mapping of the present one is not for them.
     """
-    before, seen = upload_preview.upload.reading, upload_preview.parsed.sheet_preview
+    before, seen = uploaded_sheet.upload.reading, uploaded_sheet.parsed.sheet_preview
     worksheet = form.get("worksheet", before.sheet)[:200]
     same_sheet = worksheet == before.sheet or (seen is not None and worksheet == seen.sheet)
     column_map, ignored = before.column_map, before.ignore_columns
     if not same_sheet:
         column_map, ignored = {}, ()
     elif seen is not None:
-        column_map, ignored = _mapping(chosen_fields(form, seen), seen, upload_preview)
+        column_map, ignored = _mapping(chosen_fields(form, seen), seen, uploaded_sheet)
     reading = ReadOptions(
         sheet=before.sheet if same_sheet else worksheet,
         encoding=form.get("encoding", "")[:40],
@@ -163,12 +163,12 @@ def of_present_columns(reading: ReadOptions, seen: SheetPreview) -> ReadOptions:
 
 
 def _mapping(
-    chosen: Sequence[str], seen: SheetPreview, upload_preview: UploadPreview
+    chosen: Sequence[str], seen: SheetPreview, uploaded_sheet: UploadedSheet
 ) -> tuple[Mapping[str, str], tuple[str, ...]]:
     """The columns to map and those to ignore, by header."""
-    before = upload_preview.upload.reading
-    if upload_preview.parsed.check is not None and list(chosen) == [
-        column.field for column in columns_of(upload_preview)
+    before = uploaded_sheet.upload.reading
+    if uploaded_sheet.parsed.check is not None and list(chosen) == [
+        column.field for column in columns_of(uploaded_sheet)
     ]:
         return before.column_map, before.ignore_columns
     headers = seen.headers[: len(chosen)]

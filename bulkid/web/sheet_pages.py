@@ -49,7 +49,7 @@ from bulkid.web.console import (
 )
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access, status_for
 from bulkid.web.pages import Pager, attachment, page, redirect
-from bulkid.web.previews import UploadPreview, preview_page, problems_of
+from bulkid.web.previews import UploadedSheet, preview_page, problems_of
 from bulkid.web.request_bodies import UploadReader, form_of, is_text
 from bulkid.web.run_pages import preview_made
 from bulkid.web.sheet_mapping import (
@@ -75,9 +75,9 @@ _DRAINED: Final = 4 * MAX_BYTES  # read and dropped: a browser shows a refusal o
 _KINDS: Final = ("changes", "unchanged", "invalid")
 
 
-async def upload_preview_of(request: web.Request) -> UploadPreview:
+async def uploaded_sheet_of(request: web.Request) -> UploadedSheet:
     """The sheet that the address of a request names; raises UnknownUploadError."""
-    return await console_of(request).upload_preview(request.match_info["upload"])
+    return await console_of(request).uploaded_sheet(request.match_info["upload"])
 
 
 # --- uploading
@@ -116,7 +116,7 @@ async def _read_as_its_sheet(console: Console, taken: Upload) -> None:
 
     They have its headers and a column of errors. The authors of that mapping are authors of this plan too.
     """
-    seen = (await console.upload_previews.get(taken)).parsed.sheet_preview
+    seen = (await console.uploaded_sheets.get(taken)).parsed.sheet_preview
     keys = [] if seen is None else [key for header in seen.headers if (key := header_key(header))]
     if not keys or keys[-1] not in _ERROR_COLUMNS:
         return
@@ -235,24 +235,24 @@ async def _drain(reader: UploadReader, part: BodyPartReader) -> None:
 
 async def sheet(request: web.Request) -> web.StreamResponse:
     """Show a sheet as bulkid reads it."""
-    upload_preview = await upload_preview_of(request)
-    if upload_preview.upload.derived_from:
-        raise HTTPSeeOther(f"{_path(upload_preview)}/preview")
-    shown = await _sheet_page_of(request, upload_preview, upload_preview.upload.reading, columns_of(upload_preview))
+    uploaded_sheet = await uploaded_sheet_of(request)
+    if uploaded_sheet.upload.derived_from:
+        raise HTTPSeeOther(f"{_path(uploaded_sheet)}/preview")
+    shown = await _sheet_page_of(request, uploaded_sheet, uploaded_sheet.upload.reading, columns_of(uploaded_sheet))
     return page(request, "sheet.html", **shown)
 
 
 async def _sheet_page_of(
-    request: web.Request, upload_preview: UploadPreview, reading: ReadOptions, columns: Sequence[ColumnLine]
+    request: web.Request, uploaded_sheet: UploadedSheet, reading: ReadOptions, columns: Sequence[ColumnLine]
 ) -> dict[str, Any]:
     """What the page of a sheet shows: the columns and options as they are, or as a form that is refused has them."""
-    parsed, pager = upload_preview.parsed, Pager(request, path=_path(upload_preview))
+    parsed, pager = uploaded_sheet.parsed, Pager(request, path=_path(uploaded_sheet))
     search, column = request.query.get("search", "")[:200], request.query.get("column", "")
     all_errors = () if parsed.check is None else parsed.check.row_errors
     problems = await in_thread(problems_of, all_errors, search, column)
     readings, seen = readings_of(parsed.error), parsed.sheet_preview
     return {
-        "upload": upload_preview.upload,
+        "upload": uploaded_sheet.upload,
         "parsed": parsed,
         "reading": reading,
         "columns": columns,
@@ -260,67 +260,67 @@ async def _sheet_page_of(
         "hidden": max(0, len(seen.headers) - SHOWN_COLUMNS) if seen is not None else 0,
         "titles": current().titles,
         "readings": readings,
-        "encodings": encodings_of(upload_preview, readings),
+        "encodings": encodings_of(uploaded_sheet, readings),
         "problems": problems.groups[pager.offset : pager.offset + pager.size],
         "hidden_errors": problems.hidden,
         "row_error_columns": list(dict.fromkeys(each.column for each in all_errors if each.column)),
         "pager": pager.of(len(problems.groups)),
         "search": search,
         "column": column,
-        "may_remove": may_remove(principal_of(request), upload_preview.upload),
+        "may_remove": may_remove(principal_of(request), uploaded_sheet.upload),
         "columns_changed": "columns" in request.query,
     }
 
 
-def _path(upload_preview: UploadPreview) -> str:
-    return f"/sheets/{upload_preview.upload.upload_id}"
+def _path(uploaded_sheet: UploadedSheet) -> str:
+    return f"/sheets/{uploaded_sheet.upload.upload_id}"
 
 
 async def change_read_options(request: web.Request) -> web.StreamResponse:
     """Save how a sheet is read, and continue to its preview where nothing is left to look at on its page."""
-    upload_preview, form = await upload_preview_of(request), await form_of(request)
-    reading = reading_of(form, upload_preview)
-    seen, before = upload_preview.parsed.sheet_preview, upload_preview.upload.reading
+    uploaded_sheet, form = await uploaded_sheet_of(request), await form_of(request)
+    reading = reading_of(form, uploaded_sheet)
+    seen, before = uploaded_sheet.parsed.sheet_preview, uploaded_sheet.upload.reading
     if seen is not None and reading.sheet == before.sheet:
-        columns = columns_of(upload_preview, chosen_fields(form, seen))
+        columns = columns_of(uploaded_sheet, chosen_fields(form, seen))
         errors = mapping_errors(columns, seen)
         if errors:
-            shown = await _sheet_page_of(request, upload_preview, reading, columns)
+            shown = await _sheet_page_of(request, uploaded_sheet, reading, columns)
             return form_again(request, UsageError(errors[0]), "sheet.html", **{**shown, "mapping_errors": errors})
-    now, continues = upload_preview, bool(form.get("continue"))
+    now, continues = uploaded_sheet, bool(form.get("continue"))
     if reading != before or not continues:  # who only continues is no author of the plan
-        now = await _save_reading(request, upload_preview, reading)
+        now = await _save_reading(request, uploaded_sheet, reading)
     if not continues:
         raise HTTPSeeOther(_path(now))
-    if _columns(now) != _columns(upload_preview):
+    if _columns(now) != _columns(uploaded_sheet):
         raise HTTPSeeOther(f"{_path(now)}?columns=changed")
-    if now.parsed.check is None or not now.parsed.check.rows or _shows_other_errors(now, upload_preview):
+    if now.parsed.check is None or not now.parsed.check.rows or _shows_other_errors(now, uploaded_sheet):
         raise HTTPSeeOther(_path(now))
     if seen is not None and chosen_fields(form, seen) != tuple(column.field for column in columns_of(now)):
         raise HTTPSeeOther(f"{_path(now)}?columns=changed")  # another worksheet with the same headers
     return await _to_preview(request, now)
 
 
-async def _save_reading(request: web.Request, upload_preview: UploadPreview, reading: ReadOptions) -> UploadPreview:
+async def _save_reading(request: web.Request, uploaded_sheet: UploadedSheet, reading: ReadOptions) -> UploadedSheet:
     """Save how a sheet is read, without the columns that it does not have when it is read so."""
     console, principal = console_of(request), principal_of(request)
-    changed = await console.change_read_options(upload_preview, reading, principal)
+    changed = await console.change_read_options(uploaded_sheet, reading, principal)
     await record_action(request, "sheet read otherwise", changed.upload_id, changed.name)
-    now = await console.upload_previews.get(changed)
+    now = await console.uploaded_sheets.get(changed)
     if now.parsed.sheet_preview is None:
         return now
     fitting = of_present_columns(reading, now.parsed.sheet_preview)
     if fitting == reading:
         return now
-    return await console.upload_previews.get(await console.change_read_options(now, fitting, principal))
+    return await console.uploaded_sheets.get(await console.change_read_options(now, fitting, principal))
 
 
-def _columns(upload_preview: UploadPreview) -> Sequence[str]:
-    seen = upload_preview.parsed.sheet_preview
+def _columns(uploaded_sheet: UploadedSheet) -> Sequence[str]:
+    seen = uploaded_sheet.parsed.sheet_preview
     return () if seen is None else seen.headers
 
 
-def _shows_other_errors(now: UploadPreview, before: UploadPreview) -> bool:
+def _shows_other_errors(now: UploadedSheet, before: UploadedSheet) -> bool:
     """Whether rows are invalid that the page has not shown, and that the user has not chosen to skip."""
     errors = [() if each.parsed.check is None else each.parsed.check.row_errors for each in (before, now)]
     return bool(errors[1]) and errors[0] != errors[1] and not now.upload.reading.skip_invalid
@@ -329,13 +329,13 @@ def _shows_other_errors(now: UploadPreview, before: UploadPreview) -> bool:
 async def invalid_rows(request: web.Request) -> web.StreamResponse:
     """The invalid rows as a sheet to correct."""
     console = console_of(request)
-    upload = (await upload_preview_of(request)).upload
+    upload = (await uploaded_sheet_of(request)).upload
     if upload.derived_from:
         raise UsageError("This is not a sheet: the journal of a run holds its contents.", hint="Check its preview.")
     with tempfile.TemporaryDirectory(prefix="bulkid-") as folder:
         options = upload.reading.options(console.options).sheet
         write = partial(write_invalid_rows, upload.path, options, Path(folder), name=upload.name)
-        written = await console.upload_previews.read(lambda token: write(token=token))
+        written = await console.uploaded_sheets.read(lambda token: write(token=token))
         if written is None:
             raise UsageError("No row is invalid: there is nothing to correct.")
         content = await in_thread(written[0].read_bytes)
@@ -351,7 +351,7 @@ async def remove(request: web.Request) -> web.StreamResponse:
         raise RefusedError(403, "Only its authors and admins may remove a sheet.", "Ask one of them.")
     await record_action(request, "sheet removed", upload.upload_id, upload.name)
     await in_thread(console.uploads.drop, upload)
-    console.upload_previews.forget(upload)
+    console.uploaded_sheets.forget(upload)
     raise HTTPSeeOther("/")
 
 
@@ -366,18 +366,18 @@ def may_remove(principal: Principal, upload: Upload) -> bool:
 
 async def make_preview(request: web.Request) -> web.StreamResponse:
     """Begin to make a preview, and go to its page."""
-    return await _to_preview(request, await upload_preview_of(request))
+    return await _to_preview(request, await uploaded_sheet_of(request))
 
 
-async def _to_preview(request: web.Request, upload_preview: UploadPreview) -> web.Response:
+async def _to_preview(request: web.Request, uploaded_sheet: UploadedSheet) -> web.Response:
     """Begin to make a preview and send the browser there, or show the sheet with the reason why there is none."""
-    upload = upload_preview.upload
+    upload = uploaded_sheet.upload
     try:
-        shown_at = await preview_made(console_of(request), upload_preview)
+        shown_at = await preview_made(console_of(request), uploaded_sheet)
     except BulkidError as error:
         if upload.derived_from:
-            return await preview_again(request, upload_preview, StartForm(error=error))
-        shown = await _sheet_page_of(request, upload_preview, upload.reading, columns_of(upload_preview))
+            return await preview_again(request, uploaded_sheet, StartForm(error=error))
+        shown = await _sheet_page_of(request, uploaded_sheet, upload.reading, columns_of(uploaded_sheet))
         return form_again(request, error, "sheet.html", **shown, form_error=error)
     await record_action(request, "preview made", upload.upload_id, upload.name)
     return redirect(shown_at)
@@ -385,7 +385,7 @@ async def _to_preview(request: web.Request, upload_preview: UploadPreview) -> we
 
 async def preview(request: web.Request) -> web.StreamResponse:
     """Show what a sheet would change, or that the preview is being made."""
-    template, shown = await _preview_page_of(request, await upload_preview_of(request))
+    template, shown = await _preview_page_of(request, await uploaded_sheet_of(request))
     return page(request, template, **shown)
 
 
@@ -402,11 +402,11 @@ class StartForm:
 
 
 async def _preview_page_of(
-    request: web.Request, upload_preview: UploadPreview, form: StartForm | None = None
+    request: web.Request, uploaded_sheet: UploadedSheet, form: StartForm | None = None
 ) -> tuple[str, dict[str, Any]]:
     """The template of a preview, and what it shows; a form that was refused is shown with its error."""
     console, principal = console_of(request), principal_of(request)
-    upload, job, address = upload_preview.upload, upload_preview.preview, f"{_path(upload_preview)}/preview"
+    upload, job, address = uploaded_sheet.upload, uploaded_sheet.preview, f"{_path(uploaded_sheet)}/preview"
     subject = {
         "upload": upload,
         "source": await _source_of(console, upload),
@@ -537,8 +537,8 @@ def number_of_deletions(text: str) -> int | None:
 
 async def start(request: web.Request) -> web.StreamResponse:
     """Begin the run that a preview showed, or show the preview with what is wrong with the form."""
-    upload_preview, sent = await upload_preview_of(request), await form_of(request)
-    console, job = console_of(request), upload_preview.preview
+    uploaded_sheet, sent = await uploaded_sheet_of(request), await form_of(request)
+    console, job = console_of(request), uploaded_sheet.preview
     changes = 0 if job is None or job.result is None else len(job.result.plan.changes)
     form = StartForm(
         sent.get("first", "").strip()[:40],
@@ -547,13 +547,13 @@ async def start(request: web.Request) -> web.StreamResponse:
         sent.get("deletions", "").strip()[:40],
     )
     try:
-        first = first_of(form, sent.get("scope", ""), trial_size(upload_preview.upload, changes))
+        first = first_of(form, sent.get("scope", ""), trial_size(uploaded_sheet.upload, changes))
     except UsageError as error:
-        return await preview_again(request, upload_preview, replace(form, error=error, field="first"))
+        return await preview_again(request, uploaded_sheet, replace(form, error=error, field="first"))
     try:
         deletions = number_of_deletions(form.deletions)
         started = await console.start(
-            upload_preview,
+            uploaded_sheet,
             sent.get("preview", ""),
             principal_of(request),
             partial(record_action, request),
@@ -563,14 +563,14 @@ async def start(request: web.Request) -> web.StreamResponse:
         )
     except BulkidError as error:
         field = next((name for kind, name in _FIELDS if isinstance(error, kind)), "")
-        return await preview_again(request, upload_preview, replace(form, error=error, field=field))
+        return await preview_again(request, uploaded_sheet, replace(form, error=error, field=field))
     raise HTTPSeeOther(f"/runs/{started.run_id}")
 
 
-async def preview_again(request: web.Request, upload_preview: UploadPreview, form: StartForm) -> web.Response:
+async def preview_again(request: web.Request, uploaded_sheet: UploadedSheet, form: StartForm) -> web.Response:
     """Answer a form of a preview that was refused with the preview and the error of the form."""
     assert form.error is not None  # noqa: S101 - the caller has set it
-    template, shown = await _preview_page_of(request, upload_preview, form)
+    template, shown = await _preview_page_of(request, uploaded_sheet, form)
     return form_again(request, form.error, template, **shown)
 
 

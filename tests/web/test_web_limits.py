@@ -28,7 +28,7 @@ from bulkid.report.atomic import create_private
 from bulkid.web import previews
 from bulkid.web.auth.access import Principal, Role, RouteKind
 from bulkid.web.console import ServeOptions
-from bulkid.web.previews import BusyError, UploadPreviews
+from bulkid.web.previews import BusyError, UploadedSheets
 from bulkid.web.server import ROUTES
 from bulkid.web.uploads import KEPT_S, ORPHAN_S, StorageFullError, UnknownUploadError, Upload, UploadLimits, Uploads
 from tests.support.web_console import World, first_put, run_id_of, sheet, small_organization, world
@@ -500,10 +500,10 @@ async def test_a_file_that_is_too_large_is_answered_413(console: World, monkeypa
 # --- memory
 
 
-def nothing_planned(spawn: Any = None) -> UploadPreviews:
+def nothing_planned(spawn: Any = None) -> UploadedSheets:
     """The previews of a console that makes none by itself."""
     target = runs.Target(url="https://cloud.uipath.com/acme")
-    return UploadPreviews(target, runs.RunOptions(), runs.Context(), spawn, lambda _upload, _preview: None)
+    return UploadedSheets(target, runs.RunOptions(), runs.Context(), spawn, lambda _upload, _preview: None)
 
 
 async def test_a_preview_stays_when_another_request_reads_its_sheet_at_the_same_time(
@@ -541,21 +541,21 @@ async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, m
     monkeypatch.setattr(runs, "plan", plan)
     begun: list[Any] = []
     subject, uploads = nothing_planned(begun.append), Uploads(tmp_path)
-    upload_preview = await subject.get(put(uploads, "ada", 10))
+    uploaded_sheet = await subject.get(put(uploads, "ada", 10))
     for _ in range(previews.MAX_CONCURRENT + previews.MAX_WAITING):
-        subject.begin_preview(upload_preview)
+        subject.begin_preview(uploaded_sheet)
     with pytest.raises(BusyError, match="wait already"):
-        subject.begin_preview(upload_preview)
+        subject.begin_preview(uploaded_sheet)
     async with anyio.create_task_group() as tasks:
         for make in begun:
             tasks.start_soon(make)
         await anyio.wait_all_tasks_blocked()
         go_on.set()
     assert most == previews.MAX_CONCURRENT
-    subject.begin_preview(upload_preview)  # there is room again
+    subject.begin_preview(uploaded_sheet)  # there is room again
 
 
-async def test_upload_previews_that_were_used_least_lately_leave_memory_when_rows_or_number_grow(
+async def test_uploaded_sheets_that_were_used_least_lately_leave_memory_when_rows_or_number_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(previews, "MAX_KEPT_ROWS", 25)
@@ -568,11 +568,11 @@ async def test_upload_previews_that_were_used_least_lately_leave_memory_when_row
         return uploads.keep(made)
 
     small = [await subject.get(taken(1)) for _ in range(4)]
-    assert [each.upload.upload_id in subject._upload_previews for each in small] == [False, True, True, True]
+    assert [each.upload.upload_id in subject._uploaded_sheets for each in small] == [False, True, True, True]
     large = await subject.get(taken(24))
-    assert list(subject._upload_previews) == [small[3].upload.upload_id, large.upload.upload_id]
+    assert list(subject._uploaded_sheets) == [small[3].upload.upload_id, large.upload.upload_id]
     huge = await subject.get(taken(100))  # the one at hand stays, however large
-    assert list(subject._upload_previews) == [huge.upload.upload_id]
+    assert list(subject._uploaded_sheets) == [huge.upload.upload_id]
 
 
 # --- the audit log

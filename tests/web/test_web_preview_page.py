@@ -125,7 +125,7 @@ async def test_a_wait_for_a_preview_leads_to_its_own_address(console: World) -> 
     """A form that was refused is answered at another address, which takes no GET."""
     path = await console.browser.preview("accounts.csv", sheet(2))
     await console.browser.preview_page(path)
-    (made,) = console.console.upload_previews._upload_previews.values()
+    (made,) = console.console.uploaded_sheets._uploaded_sheets.values()
     made.preview = None
     refused = await console.browser.post(f"{path}/start", {"preview": "0" * 16})
     assert "There is no preview at present." in refused.text

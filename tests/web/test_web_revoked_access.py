@@ -113,9 +113,9 @@ async def test_a_user_who_says_the_same_of_a_sheet_again_is_an_author_at_once(tm
         page = await otto.preview_page(path)
         assert "You are an author of this plan" in page.text
         upload = console.console.uploads.get(path.rsplit("/", 1)[-1])
-        upload_preview = await console.console.upload_preview(upload.upload_id)
-        assert upload_preview.preview is not None
-        refused = await otto.post(f"{path}/start", {"preview": upload_preview.preview.preview_id})
+        uploaded_sheet = await console.console.uploaded_sheet(upload.upload_id)
+        assert uploaded_sheet.preview is not None
+        refused = await otto.post(f"{path}/start", {"preview": uploaded_sheet.preview.preview_id})
         assert refused.status == 403
         assert not console.console.run_browser.runs()[0]
 
@@ -180,7 +180,7 @@ async def test_a_run_stays_when_the_sheet_that_it_was_begun_with_is_removed(cons
 
 async def test_a_preview_that_was_refused_is_not_in_the_audit_log_as_made(console: World) -> None:
     path = (await console.browser.upload("accounts.csv", sheet(2))).url.removeprefix(console.browser.base)
-    console.console.upload_previews._pending_count = MAX_CONCURRENT + MAX_WAITING
+    console.console.uploaded_sheets._pending_count = MAX_CONCURRENT + MAX_WAITING
     assert (await console.browser.post(f"{path}/preview")).status == 503
     entries, _ = console.console.store.audit_page(0, 100)
     actions = [entry.action for entry in entries]

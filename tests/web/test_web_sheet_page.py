@@ -197,7 +197,7 @@ async def test_rows_that_are_invalid_are_counted_as_rows_everywhere(console: Wor
     """One number: a row with two errors is one invalid row, on the page of the sheet and in its preview."""
     rows = b"".join(b"robot-%04d,!clear,!clear\n" % number for number in range(1, 13))
     path, page = await _uploaded(console, b"name,groups_to_add,groups_to_remove\n" + rows)
-    assert len(console.console.upload_previews._upload_previews[path.split("/")[-1]].parsed.check.row_errors) == 24
+    assert len(console.console.uploaded_sheets._uploaded_sheets[path.split("/")[-1]].parsed.check.row_errors) == 24
     assert "<b>12</b> invalid rows" in page.text
     assert '<h2 id="invalid">12 invalid rows</h2>' in page.text
     assert page.text.count("12 rows: 2-13") == 2, "a problem that repeats is one line"
@@ -225,7 +225,7 @@ async def test_a_preview_that_has_to_wait_too_long_leaves_the_user_on_the_page(
     console: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, _ = await _uploaded(console, sheet(2))
-    monkeypatch.setattr(console.console.upload_previews, "_pending_count", 1000)
+    monkeypatch.setattr(console.console.uploaded_sheets, "_pending_count", 1000)
     page = await console.browser.post(path, {**FORM_OF_TWO, "skip_invalid": "1"})
     assert page.status == 503
     assert "previews wait already" in page.text
@@ -235,9 +235,9 @@ async def test_a_preview_that_has_to_wait_too_long_leaves_the_user_on_the_page(
 
 async def test_skipping_invalid_rows_reads_the_file_no_second_time(console: World) -> None:
     path, _ = await _uploaded(console, sheet(2))
-    parsed = (await console.console.upload_preview(path.split("/")[-1])).parsed
+    parsed = (await console.console.uploaded_sheet(path.split("/")[-1])).parsed
     await console.browser.post(path, {**FORM_OF_TWO, "skip_invalid": "1"})
-    now = await console.console.upload_preview(path.split("/")[-1])
+    now = await console.console.uploaded_sheet(path.split("/")[-1])
     assert now.upload.reading.skip_invalid
     assert now.parsed is parsed
 
