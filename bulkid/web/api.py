@@ -24,10 +24,11 @@ from bulkid.web.auth.access import Handler, RefusedError, Role
 from bulkid.web.console import Console, console_of
 from bulkid.web.export_pages import export_file
 from bulkid.web.middleware import principal_of
-from bulkid.web.previews import PreviewTask, UploadedSheet, preview_page
+from bulkid.web.preview_lines import preview_page
 from bulkid.web.request_bodies import read_body, without_nul
 from bulkid.web.run_pages import found_run, record_end, report_file
 from bulkid.web.sheet_pages import receive_sheet, uploaded_sheet_of, warnings_of
+from bulkid.web.uploaded_sheets import PreviewTask, UploadedSheet
 from bulkid.web.uploads import ReadOptions
 
 Model = TypeVar("Model", bound=BaseModel)

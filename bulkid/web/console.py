@@ -37,8 +37,9 @@ from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.auth.users import Authenticator
 from bulkid.web.job_runner import Job, JobRunner, StartEntry
-from bulkid.web.previews import BusyError, PreviewTask, UploadedSheet, UploadedSheets, changed_accounts
+from bulkid.web.preview_lines import changed_accounts
 from bulkid.web.sse import RunFeeds
+from bulkid.web.uploaded_sheets import BusyError, PreviewTask, UploadedSheet, UploadedSheets
 from bulkid.web.uploads import ReadOptions, Upload, UploadLimits, Uploads
 from bulkid.web.wording import ALLOW_DELETIONS
 

@@ -18,8 +18,8 @@ from bulkid.web.auth.access import Handler, Principal, RefusedError, Role, Route
 from bulkid.web.auth.users import LINKS_DISABLED, principal_of_token
 from bulkid.web.console import ServeOptions, console_of
 from bulkid.web.pages import PRINCIPAL, SESSION, page
-from bulkid.web.previews import BusyError
 from bulkid.web.request_bodies import GO_BACK, form_of, is_text, read_body
+from bulkid.web.uploaded_sheets import BusyError
 from bulkid.web.uploads import StorageFullError, TooLargeError, UnknownUploadError
 
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})

@@ -34,9 +34,9 @@ from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.pages import Pager, attachment, page
 from bulkid.web.plots import Plot, plot_of
-from bulkid.web.previews import UploadedSheet
 from bulkid.web.request_bodies import form_of
 from bulkid.web.sse import live_state, state_from_journal
+from bulkid.web.uploaded_sheets import UploadedSheet
 from bulkid.web.uploads import ReadOptions, Upload
 
 RECONNECT_MS: Final = 2000

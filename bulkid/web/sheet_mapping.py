@@ -10,7 +10,7 @@ from bulkid.resources import current
 from bulkid.sheet import SheetPreview, UncertainEncodingError, column_label, column_letters, suggest_fields
 from bulkid.sheet.cells import trim
 from bulkid.sheet.headers import header_key
-from bulkid.web.previews import UploadedSheet
+from bulkid.web.uploaded_sheets import UploadedSheet
 from bulkid.web.uploads import ReadOptions
 
 SHOWN_COLUMNS: Final = 40

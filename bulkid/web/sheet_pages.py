@@ -49,7 +49,7 @@ from bulkid.web.console import (
 )
 from bulkid.web.middleware import CSRF_FIELD, CSRF_HEADER, check_token, principal_of, require_access, status_for
 from bulkid.web.pages import Pager, attachment, page, redirect
-from bulkid.web.previews import UploadedSheet, preview_page, problems_of
+from bulkid.web.preview_lines import preview_page, problems_of
 from bulkid.web.request_bodies import UploadReader, form_of, is_text
 from bulkid.web.run_pages import preview_made
 from bulkid.web.sheet_mapping import (
@@ -63,6 +63,7 @@ from bulkid.web.sheet_mapping import (
     reading_of,
     readings_of,
 )
+from bulkid.web.uploaded_sheets import UploadedSheet
 from bulkid.web.uploads import MAX_BYTES, ReadOptions, StorageFullError, Upload
 from bulkid.web.wording import ALLOW_DELETIONS, console_words
 

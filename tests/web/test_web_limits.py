@@ -25,11 +25,11 @@ from bulkid.errors import StateError
 from bulkid.journal.console_store import AuditRecord, ConsoleStore
 from bulkid.model import QuotaRule
 from bulkid.report.atomic import create_private
-from bulkid.web import previews
+from bulkid.web import uploaded_sheets
 from bulkid.web.auth.access import Principal, Role, RouteKind
 from bulkid.web.console import ServeOptions
-from bulkid.web.previews import BusyError, UploadedSheets
 from bulkid.web.server import ROUTES
+from bulkid.web.uploaded_sheets import BusyError, UploadedSheets
 from bulkid.web.uploads import KEPT_S, ORPHAN_S, StorageFullError, UnknownUploadError, Upload, UploadLimits, Uploads
 from tests.support.web_console import World, first_put, run_id_of, sheet, small_organization, world
 from tests.support.web_programs import Program
@@ -512,11 +512,11 @@ async def test_a_preview_stays_when_another_request_reads_its_sheet_at_the_same_
     subject, uploads = nothing_planned(lambda _work: None), Uploads(tmp_path)
     made, slow, go_on = put(uploads, "ada", 10), anyio.Event(), anyio.Event()
 
-    async def read(_function: Any) -> previews.ParsedUpload:
+    async def read(_function: Any) -> uploaded_sheets.ParsedUpload:
         if not slow.is_set():
             slow.set()
             await go_on.wait()
-        return previews.ParsedUpload()
+        return uploaded_sheets.ParsedUpload()
 
     monkeypatch.setattr(subject, "read", read)
     async with anyio.create_task_group() as tasks:
@@ -542,7 +542,7 @@ async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, m
     begun: list[Any] = []
     subject, uploads = nothing_planned(begun.append), Uploads(tmp_path)
     uploaded_sheet = await subject.get(put(uploads, "ada", 10))
-    for _ in range(previews.MAX_CONCURRENT + previews.MAX_WAITING):
+    for _ in range(uploaded_sheets.MAX_CONCURRENT + uploaded_sheets.MAX_WAITING):
         subject.begin_preview(uploaded_sheet)
     with pytest.raises(BusyError, match="wait already"):
         subject.begin_preview(uploaded_sheet)
@@ -551,15 +551,15 @@ async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, m
             tasks.start_soon(make)
         await anyio.wait_all_tasks_blocked()
         go_on.set()
-    assert most == previews.MAX_CONCURRENT
+    assert most == uploaded_sheets.MAX_CONCURRENT
     subject.begin_preview(uploaded_sheet)  # there is room again
 
 
 async def test_uploaded_sheets_that_were_used_least_lately_leave_memory_when_rows_or_number_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(previews, "MAX_KEPT_ROWS", 25)
-    monkeypatch.setattr(previews, "MAX_KEPT", 3)
+    monkeypatch.setattr(uploaded_sheets, "MAX_KEPT_ROWS", 25)
+    monkeypatch.setattr(uploaded_sheets, "MAX_KEPT", 3)
     subject, uploads = nothing_planned(), Uploads(tmp_path)
 
     def taken(rows: int) -> Upload:

@@ -8,7 +8,7 @@ import pytest
 from bulkid import runs
 from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.users import issue_token
-from bulkid.web.previews import MAX_CONCURRENT, MAX_WAITING
+from bulkid.web.uploaded_sheets import MAX_CONCURRENT, MAX_WAITING
 from tests.support.web_console import Browser, World, cookie_of, run_id_of, sheet
 from tests.support.web_programs import Program
 from tests.support.web_users import HASH, signed_in, team
