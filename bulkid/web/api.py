@@ -21,13 +21,14 @@ from bulkid.web.api_models import Operation
 from bulkid.web.approvals import rejected_plan
 from bulkid.web.audit import record_action
 from bulkid.web.auth.access import Handler, RefusedError, Role
-from bulkid.web.console import Console, console_of
+from bulkid.web.console import Console, console_of, uploaded_sheet_of
 from bulkid.web.export_pages import export_file
 from bulkid.web.middleware import principal_of
 from bulkid.web.preview_lines import preview_page
+from bulkid.web.preview_pages import warnings_of
 from bulkid.web.request_bodies import read_body, without_nul
 from bulkid.web.run_pages import found_run, record_end, report_file
-from bulkid.web.sheet_pages import receive_sheet, uploaded_sheet_of, warnings_of
+from bulkid.web.upload_pages import receive_sheet
 from bulkid.web.uploaded_sheets import PreviewTask, UploadedSheet
 from bulkid.web.uploads import ReadOptions
 

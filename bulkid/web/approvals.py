@@ -12,10 +12,10 @@ from bulkid.errors import BulkidError, UsageError
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.audit import record_action
 from bulkid.web.auth.access import Principal, Role, is_another_user, same_user
-from bulkid.web.console import Console, console_of
+from bulkid.web.console import Console, console_of, uploaded_sheet_of
 from bulkid.web.middleware import principal_of
+from bulkid.web.preview_pages import StartForm, preview_again
 from bulkid.web.request_bodies import form_of
-from bulkid.web.sheet_pages import StartForm, preview_again, uploaded_sheet_of
 from bulkid.web.uploads import Upload
 
 MAX_COMMENT: Final = 500  # characters of a comment

@@ -15,7 +15,7 @@ from bulkid.text import printable_line
 from bulkid.web.auth.access import Handler
 from bulkid.web.auth.users import ExpiredTokenError
 from bulkid.web.console import console_of
-from bulkid.web.middleware import SAFE_METHODS, client_address, principal_of, route_of
+from bulkid.web.middleware import REFUSAL, SAFE_METHODS, client_address, principal_of, route_of
 from bulkid.web.pages import PRINCIPAL, SESSION
 
 MAX_EVENTS: Final = 10  # security events that the account page shows
@@ -40,9 +40,6 @@ _ABOUT_USER: Final = ("password changed", "password change refused", "role chang
 _MAX_TEXT: Final = 500  # characters of a name or message that the table keeps
 _REFUSED: Final = 400  # the least status of a response that refuses
 _RECORDED: Final = web.RequestKey("noted", bool)  # set once a request has its entry in the audit log
-
-REFUSAL: Final = web.RequestKey("refusal", str)
-"""Why a request was refused, set by a handler that answers with the form again instead of raising an error."""
 
 
 async def record_action(

@@ -592,3 +592,8 @@ CONSOLE: Final = web.AppKey("console", Console)
 def console_of(request: web.Request) -> Console:
     """The console that a request is for."""
     return request.app[CONSOLE]
+
+
+async def uploaded_sheet_of(request: web.Request) -> UploadedSheet:
+    """The sheet that the address of a request names; raises UnknownUploadError."""
+    return await console_of(request).uploaded_sheet(request.match_info["upload"])

@@ -21,11 +21,11 @@ from bulkid.report.template_workbook import template_workbook
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread
 from bulkid.text import count_of, listing, quote
-from bulkid.web.audit import REFUSAL, record_action
+from bulkid.web.audit import record_action
 from bulkid.web.auth.access import RefusedError
 from bulkid.web.console import console_of
 from bulkid.web.home_pages import home_page
-from bulkid.web.middleware import status_for
+from bulkid.web.middleware import REFUSAL, status_for
 from bulkid.web.pages import attachment
 from bulkid.web.request_bodies import form_of
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from hmac import compare_digest
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -25,6 +25,9 @@ from bulkid.web.uploads import StorageFullError, TooLargeError, UnknownUploadErr
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_FIELD: Final = "csrf"
 CSRF_HEADER: Final = "X-CSRF-Token"
+
+REFUSAL: Final = web.RequestKey("refusal", str)
+"""Why a request was refused, set by a handler that answers with the form again instead of raising an error."""
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -159,6 +162,12 @@ _CODES: Final = {
     503: "unavailable",
     507: "insufficient_storage",
 }
+
+
+def form_again(request: web.Request, error: BulkidError, template: str, /, **context: Any) -> web.Response:  # noqa: ANN401
+    """Answer a form that was refused with its page, so that the user sees the error where it can be corrected."""
+    request[REFUSAL] = error.message
+    return page(request, template, status=status_for(error), **context)
 
 
 # --- which names the console has

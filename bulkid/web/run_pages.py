@@ -34,13 +34,13 @@ from bulkid.web.console import Console, console_of
 from bulkid.web.middleware import principal_of
 from bulkid.web.pages import Pager, attachment, page
 from bulkid.web.plots import Plot, plot_of
+from bulkid.web.preview_pages import address_of, preview_made
 from bulkid.web.request_bodies import form_of
 from bulkid.web.sse import live_state, state_from_journal
 from bulkid.web.uploaded_sheets import UploadedSheet
 from bulkid.web.uploads import ReadOptions, Upload
 
 RECONNECT_MS: Final = 2000
-PREVIEW_WAIT_S: Final = 2.0  # how long a request for a preview waits before it shows that the preview is being made
 
 _DISCONNECTED: Final = (ConnectionResetError, TimeoutError)
 """What sending an event raises when the browser has disconnected, or does not read any more."""
@@ -399,19 +399,6 @@ async def again(request: web.Request) -> web.StreamResponse:
         shown_at = await preview_made(console, uploaded_sheet)
     await record_action(request, "preview made", upload.upload_id, upload.name)
     raise HTTPSeeOther(shown_at)
-
-
-def address_of(uploaded_sheet: UploadedSheet) -> str:
-    """The address of a preview."""
-    return f"/sheets/{uploaded_sheet.upload.upload_id}/preview"
-
-
-async def preview_made(console: Console, uploaded_sheet: UploadedSheet) -> str:
-    """Make a preview, wait for it up to ``PREVIEW_WAIT_S``, and return its address."""
-    task = console.make_preview(uploaded_sheet)
-    with anyio.move_on_after(PREVIEW_WAIT_S):
-        await task.done.wait()
-    return address_of(uploaded_sheet)
 
 
 # --- report files

@@ -20,7 +20,17 @@ from bulkid.errors import UsageError
 from bulkid.journal.console_store import ConsoleStore, SessionStore
 from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
-from bulkid.web import api, approvals, export_pages, home_pages, run_pages, sheet_pages, site_pages
+from bulkid.web import (
+    api,
+    approvals,
+    export_pages,
+    home_pages,
+    mapping_pages,
+    preview_pages,
+    run_pages,
+    site_pages,
+    upload_pages,
+)
 from bulkid.web.audit import audit_requests
 from bulkid.web.auth.access import Role, Route, RouteKind
 from bulkid.web.auth.sessions import Sessions
@@ -71,15 +81,15 @@ ROUTES: Final = (
     Route("GET", "/metrics", site_pages.metrics, VIEWER, RouteKind.API),
     Route("GET", "/audit", site_pages.audit, ADMIN),
     Route("GET", "/audit.csv", site_pages.audit_csv, ADMIN, DATA, action="audit download"),
-    Route("POST", "/sheets", sheet_pages.upload, OPERATOR, action="upload", token_in_body=True),
-    Route("GET", "/sheets/{upload}", sheet_pages.sheet, VIEWER),
-    Route("POST", "/sheets/{upload}", sheet_pages.change_read_options, OPERATOR, action="reading of a sheet"),
-    Route("GET", "/sheets/{upload}/retry.csv", sheet_pages.invalid_rows, VIEWER, DATA, action="download"),
-    Route("GET", "/sheets/{upload}/preview", sheet_pages.preview, VIEWER),
-    Route("POST", "/sheets/{upload}/preview", sheet_pages.make_preview, OPERATOR, action="preview"),
-    Route("POST", "/sheets/{upload}/start", sheet_pages.start, OPERATOR, action="start"),
+    Route("POST", "/sheets", upload_pages.upload, OPERATOR, action="upload", token_in_body=True),
+    Route("GET", "/sheets/{upload}", mapping_pages.sheet, VIEWER),
+    Route("POST", "/sheets/{upload}", mapping_pages.change_read_options, OPERATOR, action="reading of a sheet"),
+    Route("GET", "/sheets/{upload}/retry.csv", mapping_pages.invalid_rows, VIEWER, DATA, action="download"),
+    Route("GET", "/sheets/{upload}/preview", preview_pages.preview, VIEWER),
+    Route("POST", "/sheets/{upload}/preview", mapping_pages.make_preview, OPERATOR, action="preview"),
+    Route("POST", "/sheets/{upload}/start", preview_pages.start, OPERATOR, action="start"),
     Route("POST", "/sheets/{upload}/reject", approvals.reject, OPERATOR, action="rejection"),
-    Route("POST", "/sheets/{upload}/remove", sheet_pages.remove, OPERATOR, action="removal of a sheet"),
+    Route("POST", "/sheets/{upload}/remove", upload_pages.remove, OPERATOR, action="removal of a sheet"),
     Route("GET", "/runs", home_pages.history, VIEWER),
     Route("GET", "/runs/{run}", run_pages.run, VIEWER),
     Route("GET", "/runs/{run}/rate", run_pages.rate, VIEWER, DATA, automatic=True),

@@ -17,7 +17,7 @@ from bulkid.journal.names import LONGEST_NAME
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet.formula_escape import escape_formula
 from bulkid.text import count_of
-from bulkid.web.audit import REFUSAL, last_password_change, record_action, record_refusal, security_events
+from bulkid.web.audit import last_password_change, record_action, record_refusal, security_events
 from bulkid.web.auth import passwords
 from bulkid.web.auth.access import RefusedError, Role
 from bulkid.web.auth.passwords import require_good_password
@@ -34,7 +34,7 @@ from bulkid.web.auth.users import (
     role_of_token,
 )
 from bulkid.web.console import SUMMARY_MAX_AGE_S, console_of
-from bulkid.web.middleware import client_address, local_path, principal_of
+from bulkid.web.middleware import REFUSAL, client_address, local_path, principal_of
 from bulkid.web.pages import SESSION, Pager, attachment, page, redirect
 from bulkid.web.request_bodies import form_of
 

@@ -13,7 +13,7 @@ from bulkid import runs
 from bulkid.runs.descriptions import ActionCounts
 from bulkid.web.auth.access import ApprovalPolicy, Principal, Role
 from bulkid.web.console import ServeOptions
-from bulkid.web.sheet_pages import effect_of
+from bulkid.web.preview_pages import effect_of
 from bulkid.web.uploads import Upload
 from tests.support.planning_world import account
 from tests.support.previews import creation, deletion, with_changes
