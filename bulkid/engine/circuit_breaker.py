@@ -5,6 +5,7 @@ exactly one request probes, and its reply closes the breaker or keeps it open fo
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from bulkid.clock import Clock
@@ -22,6 +23,14 @@ _UNAVAILABLE: Final = frozenset({502, 503, 504})  # there is a server at this ad
 _MAX_FIRST_LOST: Final = 3  # requests lost before the first answer ever: the server does not speak HTTP
 _MARGIN_S: Final = 0.01  # Retry-After is in whole seconds and timers are coarse: never a moment too early ...
 _JITTER_S: Final = 0.24  # ... and not all clients that got the same Retry-After at the same moment
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """What the circuit breaker gives a request that leaves, to know how to take its reply."""
+
+    generation: int  # goes up whenever the breaker opens; a reply from an earlier one is stale
+    is_probe: bool
 
 
 class CircuitBreaker:
@@ -50,7 +59,7 @@ class CircuitBreaker:
         self._first_contact_limit_s = first_contact_limit_s
         self._on_open = on_open
         self._wakeup = Wakeup(clock)
-        self._generation = 0  # goes up whenever the breaker opens; a reply from an earlier one is stale
+        self._ticket = Ticket(0, is_probe=False)  # of all requests that leave while it is closed
         self._refusals = 0  # in a row, probes included; what the wait doubles with
         self._until = 0.0  # while open: when the next probe may leave
         self._not_before = 0.0  # the latest that any Retry-After said
@@ -91,20 +100,20 @@ class CircuitBreaker:
         self._probing_methods.discard(method)
         self._wakeup.set()
 
-    def request_started(self) -> int:
+    def request_started(self) -> Ticket:
         """Note that a request leaves; give the ticket for `response_received`."""
         if self._first_sent_at is None:
             self._first_sent_at = self._clock.monotonic()
         if self.closed:
-            return self._generation
+            return self._ticket
         self._probing = True
-        return -self._generation  # the probe of this generation; those of an open breaker begin at 1
+        return Ticket(self._ticket.generation, is_probe=True)
 
-    def response_received(self, ticket: int, reply: Reply | None) -> None:
+    def response_received(self, ticket: Ticket, reply: Reply | None) -> None:
         """Take in a reply; None where there is none to judge by (cancelled, or the request could not be made)."""
-        if self.answered and self._away_since is None and ticket >= 0 and reply and reply.kind is ReplyKind.OK:
+        if self.answered and self._away_since is None and not ticket.is_probe and reply and reply.kind is ReplyKind.OK:
             return  # nothing new, as nearly always
-        probe = ticket < 0
+        probe = ticket.is_probe
         if probe:
             self._probing = False
         if reply is None:
@@ -120,7 +129,7 @@ class CircuitBreaker:
         if reply.retry_after:
             wait = reply.retry_after + _MARGIN_S + _JITTER_S * self._random()
             self._not_before = max(self._not_before, now + wait)
-        if probe or (self.closed and ticket == self._generation):
+        if probe or (self.closed and ticket.generation == self._ticket.generation):
             self._refuse(reply, now)
         elif self._not_before > (now if self.closed else self._until):
             self._open(self._not_before)
@@ -178,7 +187,7 @@ class CircuitBreaker:
     def _open(self, until: float) -> None:
         self.closed = False
         self._until = until
-        self._generation += 1
+        self._ticket = Ticket(self._ticket.generation + 1, is_probe=False)
         self._on_open()
         self._wakeup.set()
 

@@ -6,8 +6,9 @@ from typing import Final, Self
 
 import anyio
 
-from bulkid.engine.sender import Sender, SendTask, Settled, Task
+from bulkid.engine.sender import Sender
 from bulkid.engine.signals import Stop
+from bulkid.engine.task import SendTask, Settled, Task
 from bulkid.engine.worker_pool import WorkerPool
 from bulkid.errors import BulkidError
 from bulkid.model import Request

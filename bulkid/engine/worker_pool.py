@@ -11,8 +11,9 @@ from anyio.abc import TaskGroup
 
 from bulkid.clock import Clock
 from bulkid.engine.retry import GIVE_UP, SETTLE, Decision, Retry
-from bulkid.engine.sender import Sender, SendPermit, SendTask, Settled, Task
+from bulkid.engine.sender import Sender, SendPermit
 from bulkid.engine.signals import Stop, Wakeup
+from bulkid.engine.task import SendTask, Settled, Task
 from bulkid.logs import log
 from bulkid.model import ReplyKind
 

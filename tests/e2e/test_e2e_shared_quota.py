@@ -22,7 +22,7 @@ import json, pathlib, sys
 import anyio
 from bulkid import runs
 from bulkid.engine.signals import Stop
-from bulkid.engine.sender import Task
+from bulkid.engine.task import Task
 from bulkid.identity.endpoints import put_account
 from bulkid.journal.store import open_journal
 from bulkid.model import Account, Change, QuotaRule

@@ -19,10 +19,11 @@ from bulkid.engine.auth_failures import (
     OnForbidden,
     SuspectCredential,
 )
+from bulkid.engine.auth_judge import AuthOptions
 from bulkid.engine.engine import Engine
 from bulkid.engine.retry import RetryPolicy
-from bulkid.engine.sender import Settled, Task
 from bulkid.engine.signals import Stop
+from bulkid.engine.task import Settled, Task
 from bulkid.errors import AuthenticationError, PermissionDeniedError
 from bulkid.identity.tokens import ClientCredentials, StaticToken, Token, TokenSource
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
@@ -97,7 +98,7 @@ class Server:
         self.tokens.refused(credential, words)
 
     def engine(self, **given: Any) -> Engine:
-        return make_engine(self.clock, self.send, **({"credentials": self, "check": CHECK} | given))
+        return make_engine(self.clock, self.send, **({"auth": AuthOptions(self, CHECK)} | given))
 
 
 async def settle(engine: Engine, count: int) -> dict[int, Settled]:
@@ -379,7 +380,7 @@ def with_checks(server: Server, *answers: Reply, settings: dict[str, Any] | None
         assert server.sent[CHECK.path] < 1000, "without end"
         return answers[min(server.sent[CHECK.path], len(answers)) - 1]
 
-    return make_engine(server.clock, send, credentials=server, check=CHECK, **(settings or {}))
+    return make_engine(server.clock, send, auth=AuthOptions(server, CHECK), **(settings or {}))
 
 
 @pytest.mark.parametrize("concurrency", [1, 16])
@@ -490,7 +491,7 @@ async def test_a_refusal_does_not_wait_for_a_request_that_was_cancelled() -> Non
             await clock.sleep(10_000)
         return await server.send(request)
 
-    engine = make_engine(clock, send, credentials=server, check=CHECK)
+    engine = make_engine(clock, send, auth=AuthOptions(server, CHECK))
     await engine.call(get(5))
     async with anyio.create_task_group() as tasks:
         slow = anyio.CancelScope()

@@ -7,8 +7,8 @@ import pytest
 
 from bulkid.engine.engine import CALL_KEY
 from bulkid.engine.retry import RetryPolicy
-from bulkid.engine.sender import Settled
 from bulkid.engine.signals import Stop
+from bulkid.engine.task import Settled
 from bulkid.errors import AuthenticationError, ConnectionFailedError, PermissionDeniedError
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import (

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from bulkid.engine.retry import MAYBE_APPLIED, RetryPolicy
-from bulkid.engine.sender import Settled, Task
+from bulkid.engine.task import Settled, Task
 from bulkid.model import Reply, ReplyKind, Request
 from tests.support.engine_world import (
     BROKEN,

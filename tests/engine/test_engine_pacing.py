@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.engine.pacing import MAX_RESET_S, ServerPacing, bounded_reset
-from bulkid.engine.sender import Settled
 from bulkid.engine.signals import Stop
+from bulkid.engine.task import Settled
 from bulkid.model import Allowance, QuotaRule, Reply, ReplyKind, Request
 from tests.support.engine_world import NO_CONNECTION, OK, chunks, get, make_engine, put, puts, settle
 from tests.support.examples import examples

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bulkid.engine.sender import Task
+from bulkid.engine.task import Task
 from bulkid.model import QuotaRule, Reply, Request
 from tests.support.engine_world import (
     BROKEN,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bulkid.engine.retry import RetryPolicy
-from bulkid.engine.sender import Settled, Task
 from bulkid.engine.signals import Stop
+from bulkid.engine.task import Settled, Task
 from bulkid.errors import (
     AuthenticationError,
     BulkidError,

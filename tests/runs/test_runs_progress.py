@@ -3,7 +3,7 @@
 import pytest
 
 from bulkid.cli.progress_line import progress_line
-from bulkid.engine.sender import SendTask, Task
+from bulkid.engine.task import SendTask, Task
 from bulkid.model import Allowance, QuotaRule, Reply, ReplyKind, Request
 from bulkid.runs import Progress, Snapshot
 from tests.support.engine_world import OK, make_engine, put, settle

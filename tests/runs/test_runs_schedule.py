@@ -14,8 +14,8 @@ from bulkid.config.parse import until as parse_until
 from bulkid.config.parse import window as parse_window
 from bulkid.engine.engine import Engine
 from bulkid.engine.retry import RetryPolicy
-from bulkid.engine.sender import Task
 from bulkid.engine.signals import Stop
+from bulkid.engine.task import Task
 from bulkid.errors import InterruptedRunError
 from bulkid.model import DailyWindow, QuotaRule, Reply, ReplyKind, Request, TimeOfDay
 from bulkid.runs import Context, Hooks, Schedule, within_schedule

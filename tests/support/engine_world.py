@@ -7,8 +7,8 @@ from typing import Any
 
 from bulkid.engine.engine import Engine
 from bulkid.engine.retry import RetryPolicy
-from bulkid.engine.sender import Settled, Task
 from bulkid.engine.signals import Stop
+from bulkid.engine.task import Settled, Task
 from bulkid.model import QuotaRule, Reply, ReplyKind, Request
 from tests.support.fake_clock import FakeClock
 from tests.support.memory_ledger import MemoryLedger

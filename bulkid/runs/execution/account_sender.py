@@ -11,8 +11,8 @@ from anyio.lowlevel import checkpoint
 
 from bulkid.clock import Clock
 from bulkid.engine.auth_failures import OnForbidden
-from bulkid.engine.sender import Settled, Task
 from bulkid.engine.signals import Stop
+from bulkid.engine.task import Settled, Task
 from bulkid.errors import ConnectionFailedError, InterruptedRunError, TooManyFailuresError
 from bulkid.identity.endpoints import UnexpectedResponseError, parse_account, put_account
 from bulkid.journal.store import Journal

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from bulkid.clock import Clock, local_time
+from bulkid.engine.auth_judge import AuthOptions
 from bulkid.engine.engine import Engine
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.stats import Stats
@@ -127,10 +128,12 @@ class Connection:
                 outage_limit_s=self.options.outage_limit_s,
                 first_contact_limit_s=FIRST_CONTACT_LIMIT_S,
                 stats=self.stats,
-                credentials=self.client,
-                check=list_accounts(self.organization_id, 0, 1),
-                forbidden_hint=f"Grant the external application the scope that is missing ({current().write_scope}; "
-                "PM.Group.Write for group requests).",
+                auth=AuthOptions(
+                    credentials=self.client,
+                    check=list_accounts(self.organization_id, 0, 1),
+                    forbidden_hint="Grant the external application the scope that is missing "
+                    f"({current().write_scope}; PM.Group.Write for group requests).",
+                ),
                 on_wait=lambda wait_s: self._announce(self.engine, wait_s),
             )
         )

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-from bulkid.engine.sender import Settled, Task
+from bulkid.engine.task import Settled, Task
 from bulkid.identity.endpoints import UnexpectedResponseError, create_account, parse_account
 from bulkid.logs import log
 from bulkid.model import Account, Change, Outcome, ReplyKind, Request, RunItem, Status, Via

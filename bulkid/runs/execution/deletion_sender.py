@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import anyio
 
-from bulkid.engine.sender import Settled, Task
+from bulkid.engine.task import Settled, Task
 from bulkid.identity.endpoints import delete_accounts
 from bulkid.logs import log
 from bulkid.model import Account, Change, Outcome, ReplyKind, Status, Via

@@ -14,8 +14,8 @@ import anyio
 
 from bulkid.clock import Clock
 from bulkid.engine.engine import Engine
-from bulkid.engine.sender import Settled, Task
 from bulkid.engine.signals import Stop
+from bulkid.engine.task import Settled, Task
 from bulkid.errors import ConnectionFailedError
 from bulkid.identity.endpoints import list_groups, parse_groups, put_group
 from bulkid.journal.group_refusals import GroupRefusal, GroupRefusals

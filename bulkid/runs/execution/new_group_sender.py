@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import NamedTuple
 
-from bulkid.engine.sender import Settled, Task
+from bulkid.engine.task import Settled, Task
 from bulkid.identity.endpoints import UnexpectedResponseError, create_group, parse_group
 from bulkid.logs import log
 from bulkid.model import Change, Group, Outcome, ReplyKind, Status, Via
