@@ -31,6 +31,7 @@ from bulkid.web.auth.users import (
     SignInError,
     UserAuthenticator,
     issue_token,
+    require_issuable,
     role_of_token,
 )
 from bulkid.web.console import SUMMARY_MAX_AGE_S, console_of
@@ -279,6 +280,8 @@ async def issue(request: web.Request) -> web.StreamResponse:
     try:
         await _confirm_user(request)
         role = Role.of(word)
+        require_issuable(name, role, owner)
+        await record_action(request, "token issued", name, f"{role.word}, expires at {iso_utc(expires_at)}")
         issued = partial(issue_token, console.store, name, role, owner, now, expires_at=expires_at)
         token = await in_thread(issued)
     except SignInError as error:
@@ -287,7 +290,6 @@ async def issue(request: web.Request) -> web.StreamResponse:
         return await _no_token(request, f"There is no role {word[:40]!r}.", "role")
     except UsageError as error:
         return await _no_token(request, str(error), "name")
-    await record_action(request, "token issued", name, f"{role.word}, expires at {iso_utc(expires_at)}")
     return await tokens(request, issued=token, expires_at=expires_at)
 
 
@@ -298,10 +300,12 @@ async def _no_token(request: web.Request, reason: str, wrong_field: str, status:
 
 async def revoke(request: web.Request) -> web.StreamResponse:
     """Revoke a token for good."""
-    console, token_id = console_of(request), request.match_info["token"]
-    if not await in_thread(console.store.revoke_token, token_id, console.clock.now()):
+    store, token_id = console_of(request).store, request.match_info["token"]
+    live = {token.token_id for token in await in_thread(store.tokens) if token.revoked_at is None}
+    if token_id in live:
+        await record_action(request, "token revoked", token_id)
+    if token_id not in live or not await in_thread(store.revoke_token, token_id, console_of(request).clock.now()):
         raise UsageError("There is no such token, or it has been revoked already.")
-    await record_action(request, "token revoked", token_id)
     raise HTTPSeeOther("/tokens")
 
 

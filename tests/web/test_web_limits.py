@@ -450,6 +450,8 @@ async def test_a_run_is_stopped_also_where_that_cannot_be_recorded(tmp_path: Pat
         ("undo previewed", "/runs/{run}/undo", {}),
         ("plan rejected", "{path}/reject", {"comment": "no"}),
         ("password changed", "/account/password", {"current": PASSWORD, "new": NEW_PASSWORD, "again": NEW_PASSWORD}),
+        ("token issued", "/tokens", {"current": PASSWORD, "name": "nightly", "role": "viewer"}),
+        ("token revoked", "/tokens/{token}/revoke", {}),
     ],
 )
 async def test_what_the_audit_log_does_not_take_is_not_done(
@@ -460,6 +462,7 @@ async def test_what_the_audit_log_does_not_take_is_not_done(
         team(tmp_path, require_approval=True, sandbox=options) as console,
         signed_in(console, "olaf") as olaf,
         signed_in(console, "otto") as otto,
+        signed_in(console, "ada") as ada,
     ):
         run_id = run_id_of(await otto.start(await olaf.preview("accounts.csv", sheet(3))))
         await otto.run_ended(run_id)
@@ -467,12 +470,16 @@ async def test_what_the_audit_log_does_not_take_is_not_done(
         preview = re.findall(r'name="preview" value="(\w+)"', (await otto.preview_page(path)).text)[0]
         before = console.console.uploads.all()
         users = console.console.store.users()
+        who = {"sheet removed": olaf, "token issued": ada, "token revoked": ada}.get(action, otto)
+        await ada.post("/tokens", {"current": PASSWORD, "name": "reader", "role": "viewer"})
+        tokens = console.console.store.tokens()
         unwritable.add(action)
-        who = olaf if action == "sheet removed" else otto
-        page = await who.post(address.format(path=path, run=run_id), {"preview": preview, **form})
+        address = address.format(path=path, run=run_id, token=tokens[0].token_id)
+        page = await who.post(address, {"preview": preview, **form})
         assert page.status == 503
         assert console.console.uploads.all() == before
         assert console.console.store.users() == users
+        assert console.console.store.tokens() == tokens
 
 
 async def test_a_report_for_which_the_disk_has_no_room_is_refused_in_a_sentence(

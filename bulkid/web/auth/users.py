@@ -183,6 +183,14 @@ class ExpiredTokenError(RefusedError):
         self.name = name
 
 
+def require_issuable(name: str, role: Role, owner: Principal) -> None:
+    """Raise UsageError for a token that has no name, or would be able to do more than its owner."""
+    if not name.split():
+        raise UsageError("A token needs a name.", hint="Call it after the program that will use it.")
+    if not owner.may(role):
+        raise UsageError(f"Your role is {owner.role.word}: you cannot issue a token with the role {role.word}.")
+
+
 def issue_token(
     store: ConsoleStore, name: str, role: Role, owner: Principal, now: float, *, expires_at: float | None = None
 ) -> str:
@@ -191,11 +199,8 @@ def issue_token(
     Raises:
         UsageError: It has no name, or would be able to do more than its owner.
     """
+    require_issuable(name, role, owner)
     name = " ".join(name.split())[:80]
-    if not name:
-        raise UsageError("A token needs a name.", hint="Call it after the program that will use it.")
-    if not owner.may(role):
-        raise UsageError(f"Your role is {owner.role.word}: you cannot issue a token with the role {role.word}.")
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     record = TokenRecord(secrets.token_hex(6), name, role.word, owner.user, now, None, expires_at=expires_at)
     store.add_token(record, token_hash(token))
