@@ -158,10 +158,13 @@ def settled_by_interval(
 
 
 def newest_organization(journal: Journal, base_url: str) -> str:
-    """The organisation of the newest run on a server; empty where no run on it has reached its organisation."""
+    """The organisation of the newest run on a server; empty where no run on it has reached its organisation.
+
+    The case of the address does not matter.
+    """
     query = (
         select(runs.c.organization_id)
-        .where(runs.c.base_url == base_url, runs.c.organization_id != "")
+        .where(func.lower(runs.c.base_url) == base_url.lower(), runs.c.organization_id != "")
         .order_by(runs.c.run.desc())
         .limit(1)
     )

@@ -161,6 +161,7 @@ def test_the_runs_of_an_organisation_are_counted_together(journal: Journal) -> N
     own = record().organization_id
     assert settled_by_interval(journal, start, 60_000, organization_id=own.upper()) == [(0, Via.ACCOUNT, 2)]
     assert newest_organization(journal, record().base_url) == "another"
+    assert newest_organization(journal, record().base_url.upper()) == "another"
     assert newest_organization(journal, "https://elsewhere.example.com") == ""
 
 
