@@ -142,6 +142,8 @@ class SandboxOptions:
     def __post_init__(self) -> None:
         if self.accounts < 0 or self.groups < MINIMUM_GROUPS:
             raise ValueError(f"The sandbox needs accounts >= 0 and groups >= {MINIMUM_GROUPS}.")
+        if self.accounts > MAXIMUM_ACCOUNTS or self.groups > MAXIMUM_GROUPS:
+            raise ValueError(f"It holds at most {MAXIMUM_ACCOUNTS:,} accounts and {MAXIMUM_GROUPS:,} groups.")
         if self.prefix and (not self.prefix.startswith("/") or self.prefix.endswith("/")):
             raise ValueError("The prefix begins with / and does not end with it, such as /identity.")
         if not all(0 <= seconds <= _LONGEST_S for seconds in (self.latency_s, self.jitter_s, self.token_lifetime_s)):
@@ -154,6 +156,10 @@ class SandboxOptions:
 
 MINIMUM_GROUPS = 3
 """Everyone, and the two groups of the vendor's example."""
+
+MAXIMUM_ACCOUNTS = 1_000_000
+MAXIMUM_GROUPS = 100_000
+"""All are made in memory before the sandbox serves: a number too many would take the memory of the machine."""
 
 
 def parse_faults(text: str) -> Faults:

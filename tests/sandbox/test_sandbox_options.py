@@ -48,6 +48,8 @@ def test_no_secret_shows_in_a_printed_option() -> None:
     "bad",
     [
         {"accounts": -1},
+        {"accounts": 1_000_001},
+        {"groups": 100_001},
         {"groups": 2},
         {"prefix": "identity"},
         {"prefix": "/identity/"},
