@@ -77,8 +77,8 @@ def resume(
             text, settings.state_dir, database_url_of(settings), skip_invalid=skip_invalid
         )
         in_sandbox = _is_in_sandbox(record, settings, "continued")
-    # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
-    ask = not yes and library.needs_confirmation(record, settings.state_dir, database_url_of(settings))
+        # What was confirmed once is not asked again; a run that never came to its plan is, and what a trial left out.
+        ask = not yes and library.needs_confirmation(record, settings.state_dir, database_url_of(settings))
     if ask and not is_interactive():
         planned = record.phase == Phase.PLANNED
         what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"

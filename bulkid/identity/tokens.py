@@ -147,6 +147,7 @@ class ApplicationTokens(TokenSource):
         self._fallback_scopes = narrower  # to request in its place where the server refuses it
         self._clock = clock or SystemClock()
         self._post: TokenPost | None = None
+        self._has_organization = False  # whether the address names one
         self._lock = anyio.Lock()
         self.fetches = 0  # requests to the token endpoint that left
         self._tries = 0  # the same with those that did not: a task that waited for one knows that there was one
@@ -159,9 +160,10 @@ class ApplicationTokens(TokenSource):
         self._accepted_generation = 0
         self._fresh_refusals = 0
 
-    def connect(self, post: TokenPost, host_base: str = "") -> None:  # noqa: ARG002 - not all need the host's base
+    def connect(self, post: TokenPost, host_base: str = "") -> None:
         """Say how to reach the token endpoint."""
         self._post = post
+        self._has_organization = bool(host_base)
 
     def secrets(self) -> tuple[str, ...]:
         """The application's own secrets and the present token."""
@@ -325,7 +327,8 @@ class ApplicationTokens(TokenSource):
         refusal = "The token endpoint refuses the credentials"
         if reply.error_code not in _OAUTH_ERRORS:  # the answer is not about the login: the host may want another path
             refusal = "The token endpoint refuses the request"
-            hint = f"Check BULKID_URL: newer servers want the organisation in it (https://HOST/ORGANISATION). {hint}"
+            wanted = ": newer servers want the organisation in it (https://HOST/ORGANISATION)"
+            hint = f"Check BULKID_URL{'' if self._has_organization else wanted}. {hint}"
         self._give_up(f"{refusal} ({reply.status}: {said}).", hint)
 
     def _give_up(self, message: str, hint: str) -> NoReturn:
@@ -385,7 +388,7 @@ class FederatedCredentials(ApplicationTokens):
 
     def connect(self, post: TokenPost, host_base: str = "") -> None:
         """Say how to reach the token endpoints."""
-        super().connect(post)
+        super().connect(post, host_base)
         self._host_path = f"{host_base}/{TOKEN_PATH}" if host_base else ""
 
     def _own_secrets(self) -> tuple[str, ...]:

@@ -333,6 +333,6 @@ def _require_account(headers: Sequence[str], fields: Sequence[str], first: int) 
         hint = f"The first row looks like data: put a header row above it. {hint}"
     elif not any(fields) and len(headers) == 1:
         title = "The first row that is not blank holds the headers: remove a title above them."
-        one_cell = "All headers stand in one cell: split it into columns, or give the right delimiter."
+        one_cell = "All headers stand in one cell: split it into columns; for text, give the right delimiter."
         hint = f"{one_cell if known_headers(_DELIMITER.split(headers[0])) else title} {hint}"
     raise SheetError(f"No column names the {resource.singular}. The columns are: {listed}.", hint=hint)

@@ -1,6 +1,7 @@
 """The prompt: a plan with deletions is sent only after the user has typed the number of accounts to delete."""
 
 import io
+import json
 from types import SimpleNamespace
 
 import pytest
@@ -8,10 +9,13 @@ from anyio import CancelScope, create_task_group
 from anyio.lowlevel import checkpoint
 from rich.console import Console
 
-from bulkid.cli import terminal
+from bulkid import runs
+from bulkid.cli import run_commands, terminal
 from bulkid.cli.terminal import TerminalHooks
 from bulkid.config.settings import Settings
+from bulkid.errors import StateError
 from bulkid.runs import Preview
+from tests.support.journal_data import record
 from tests.support.planning_world import account, request
 from tests.support.previews import deletion, preview_of, with_changes
 
@@ -80,3 +84,16 @@ async def test_deletions_are_listed_where_little_else_is(monkeypatch: pytest.Mon
     agreed, of_job = await asked(monkeypatch, DELETIONS, "", quiet=True, name="nightly")
     assert agreed, "a job among several does not ask"
     assert of_job.count(": delete account old-") == 3
+
+
+def test_a_resume_prints_its_object_also_where_it_cannot_find_out_whether_to_ask(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unreadable(*_: object) -> bool:
+        raise StateError("The state database cannot be read.")
+
+    monkeypatch.setattr(runs, "find_resumable_run", lambda *_, **__: record(), raising=False)
+    monkeypatch.setattr(runs, "needs_confirmation", unreadable, raising=False)
+    with pytest.raises(StateError):
+        run_commands.resume("", Settings(json=True), yes=False, yes_really=False, skip_invalid=False)
+    assert json.loads(capsys.readouterr().out)["status"] == "refused"

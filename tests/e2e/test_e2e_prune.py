@@ -54,7 +54,7 @@ def test_old_runs_go_with_their_reports_and_it_is_said_which(tmp_path: Path, ser
     assert "1 run dropped, which freed " in done.stdout
     assert listed(bulkid) == [new]
     assert [path.name for path in (tmp_path / "reports").iterdir()] == [new]
-    assert_clear(bulkid("report", old), 2, "There is no run")
+    assert_clear(bulkid("report", old), 2, "There is no run", "pruned")
     again = bulkid("runs", "--prune", "90d", "--json")
     assert json.loads(again.stdout)["dropped"] == []
 

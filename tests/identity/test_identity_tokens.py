@@ -215,6 +215,16 @@ async def test_refused_credentials_end_the_run_and_name_the_setting(code: str, s
     assert len(endpoint.forms) == 1  # a wrong secret is not sent again and again
 
 
+@pytest.mark.parametrize(("host_base", "advised"), [("", True), ("/identity_", False)])
+async def test_an_organisation_is_advised_only_where_the_address_has_none(host_base: str, advised: bool) -> None:
+    endpoint = Endpoint(Reply(ReplyKind.REFUSED, 400, error_code="1100", error="Server's words."))
+    tokens = source(endpoint)
+    tokens.connect(endpoint, host_base)
+    with pytest.raises(AuthenticationError, match="BULKID_URL") as refused:
+        await tokens.current()
+    assert ("newer servers want the organisation" in refused.value.hint) is advised
+
+
 INVALID_SCOPE = Reply(ReplyKind.REFUSED, 400, error_code="invalid_scope", error="Not granted.")
 
 

@@ -152,7 +152,11 @@ def test_ignore_leaves_a_known_or_near_column_alone() -> None:
         (("Name", "name"), {}, ["2 columns mean name"]),
         (("groups",), {}, ["No column names the robot account", '"groups"', "--map"]),
         (("#TYPE System.Object",), {}, ["No column names the robot account", "remove a title above them", "--map"]),
-        (("name;display_name",), {}, ["No column names the robot account", "stand in one cell", "--map"]),
+        (
+            ("name;display_name",),
+            {},
+            ["No column names the robot account", "stand in one cell", "for text, give the right", "--map"],
+        ),
         (("a", "b"), {}, ['"a", "b"']),
         (("5f0c8a3e-0000-4000-8000-1234567890ab", "b"), {}, ["looks like data"]),
         ((), {}, ["none"]),

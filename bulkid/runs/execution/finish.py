@@ -295,5 +295,9 @@ def find(journal: Journal, text: str) -> RunRecord:
     """
     record = next(iter(journal.list_runs(1)), None) if text in {"", "last"} else journal.find_run(text)
     if record is None:
-        raise UsageError(f"There is no run {text!r}.", hint="`bulkid runs` lists them.")
+        raise UsageError(
+            f"There is no run {text!r}.",
+            hint="A run that was pruned is gone for good.",
+            cli_hint="`bulkid runs` lists those that are kept.",
+        )
     return record
