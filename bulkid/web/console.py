@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 import anyio
 from aiohttp import web
@@ -17,7 +17,6 @@ from bulkid.errors import BulkidError, InterruptedRunError, LockedError, UsageEr
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.logs import log
 from bulkid.model import Phase, RunRecord, RunStatus, Status
-from bulkid.planning.change_limit import Excess, excess, excess_deletions
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.connection_check import ORGANIZATION
 from bulkid.runs.descriptions import ActionCounts, Destination, count_actions, destination
@@ -37,8 +36,18 @@ from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.auth.users import Authenticator
 from bulkid.web.job_runner import Job, JobRunner, StartEntry
-from bulkid.web.preview_lines import changed_accounts
 from bulkid.web.sse import RunFeeds
+from bulkid.web.start_checks import (
+    changed_accounts,
+    deletions_of,
+    plan_changed,
+    preview_outdated,
+    refuse_preview,
+    require_deletions_confirmed,
+    require_not_rejected,
+    require_not_started,
+    require_startable,
+)
 from bulkid.web.uploaded_sheets import BusyError, PreviewTask, UploadedSheet, UploadedSheets
 from bulkid.web.uploads import ReadOptions, Upload, UploadLimits, Uploads
 from bulkid.web.wording import ALLOW_DELETIONS
@@ -54,7 +63,6 @@ RecordAction = Callable[[str, str, str], Awaitable[None]]
 
 _HTTPS_PORT: Final = 443
 _REMOVE: Final = "An author can remove the sheet instead."
-_MAX_NAMED: Final = 3  # accounts that a refusal names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,18 +92,6 @@ class ServeOptions:
         That holds for all ports of a host, so the console does not ask for it where it listens beside other services.
         """
         return self.behind_proxy or (self.certfile is not None and self.port == _HTTPS_PORT)
-
-
-class NotConfirmedError(UsageError):
-    """A plan changes more of the organisation than the limit, and the user has not confirmed that."""
-
-
-class DeletionsNotConfirmedError(UsageError):
-    """The user has not entered how many accounts a plan deletes, or another number."""
-
-
-class TrialTooLargeError(UsageError):
-    """The first accounts of a plan alone change more of the organisation than the limit."""
 
 
 @dataclass(slots=True)
@@ -227,13 +223,13 @@ class Console:
             RefusedError: The user is an author of the plan.
         """
         shown, upload = uploaded_sheet.preview, uploaded_sheet.upload
-        _require_not_started(uploaded_sheet, preview_id)
+        require_not_started(uploaded_sheet, preview_id)
         deletes = shown is not None and shown.result is not None and deletions_of(shown.result) > 0
         if not (self.policy.required or deletes):
             raise UsageError("This plan requires no approval: there is nothing to reject.")
-        _require_not_rejected(upload)
+        require_not_rejected(upload)
         if shown is None or shown.result is None or shown.preview_id != preview_id or not upload.is_open:
-            raise _preview_outdated()
+            raise preview_outdated()
         if not is_another_user(principal.user, upload.by):
             raise RefusedError(403, f"{principal.user} is an author of this plan and cannot reject it.", _REMOVE)
         if not comment:
@@ -285,12 +281,12 @@ class Console:
         shown = uploaded_sheet.preview
         seen = None if shown is None else shown.result
         if shown is None or seen is None or shown.preview_id != preview_id:
-            _refuse_preview(uploaded_sheet, preview_id)
+            refuse_preview(uploaded_sheet, preview_id)
         upload = uploaded_sheet.upload
-        self._require_startable(upload, seen, principal, first=first, really=really)
+        require_startable(upload, seen, principal, self.policy, self.options, first=first, really=really)
         if upload.rest_of:
             await self._allowed_deletions(upload.rest_of)
-        _require_deletions_confirmed(deletions_of(seen, first), deletions)
+        require_deletions_confirmed(deletions_of(seen, first), deletions)
         approves = self.policy.approves(principal, deletes=deletions_of(seen) > 0)
         options = replace(
             upload.reading.options(self.options),
@@ -308,13 +304,13 @@ class Console:
         async def confirm_plan(job: Job, now: runs.Preview) -> bool:
             nonlocal stale
             await entry.require()
-            _require_not_rejected(await in_thread(self.uploads.refreshed, upload))  # by another console's user
+            require_not_rejected(await in_thread(self.uploads.refreshed, upload))  # by another console's user
             if await in_thread(runs.plan_hash, now, options) == approved:
                 if approves:  # in the audit log before anything is sent
                     await record_action("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
                 await in_thread(self.uploads.mark_used, upload, self.clock.now())
                 return True
-            error = _changed(changed_accounts(seen, now, first), resumes=bool(upload.rest_of))
+            error = plan_changed(changed_accounts(seen, now, first), resumes=bool(upload.rest_of))
             stale, uploaded_sheet.preview = error.message, None
             await record_action("start refused", upload.upload_id, error.message)
             raise error
@@ -327,7 +323,7 @@ class Console:
             return result
 
         if uploaded_sheet.preview is not shown:
-            _refuse_preview(uploaded_sheet, preview_id)
+            refuse_preview(uploaded_sheet, preview_id)
         uploaded_sheet.preview = None  # a preview can be started once
         uploaded_sheet.started = (preview_id, principal.name)
         try:
@@ -352,52 +348,6 @@ class Console:
         if upload.undo_of:
             return await runs.undo(upload.undo_of, self.target, options, context, recreate=upload.recreate)
         return await runs.run(upload.path, self.target, options, context, name=upload.name)
-
-    def _require_startable(
-        self, upload: Upload, seen: runs.Preview, principal: Principal, *, first: int | None, really: bool
-    ) -> None:
-        """Require that the principal may start this plan, and has given each confirmation that it needs.
-
-        Raises:
-            UsageError: It was rejected, has invalid rows, or cannot be sent in parts.
-            RefusedError: The user is one of its authors, where another user must start it.
-            TrialTooLargeError, NotConfirmedError: It changes or deletes more accounts than the limits allow.
-        """
-        _require_not_rejected(upload)
-        if seen.row_errors and not upload.reading.skip_invalid:
-            raise UsageError(
-                f"{count_of(seen.invalid_rows, 'row')} {'is' if seen.invalid_rows == 1 else 'are'} invalid: "
-                "nothing was sent.",
-                hint="Correct them, or skip the invalid rows.",
-            )
-        if upload.rest_of and first is not None:
-            raise UsageError(
-                "The rest of a run can only be sent as a whole: nothing was sent.", hint="Leave the number out."
-            )
-        if not self.policy.may_start(principal.user, upload.by):
-            raise RefusedError(
-                403,
-                f"{principal.user} is an author of this plan and cannot approve it: nothing was sent.",
-                f"The authors are {', '.join(upload.by) or 'not known'}. Another operator must start it.",
-            )
-        if deletions_of(seen) and not self.policy.may_delete(principal, upload.by):
-            raise RefusedError(
-                403,
-                f"This plan deletes accounts, and {principal.user} is an author of it: nothing was sent.",
-                "An admin, or another operator who is no author of the plan, must start it.",
-            )
-        if really:
-            return
-        if first is not None and (excesses := _excesses_of_trial(seen, self.options, first)):
-            raise TrialTooLargeError(
-                f"The trial is too large. {'. '.join(each.sentence for each in excesses)}: nothing was sent.",
-                hint="Try fewer accounts.",
-            )
-        if seen.excesses and first is None:
-            raise NotConfirmedError(
-                f"{'. '.join(each.sentence for each in seen.excesses)}: nothing was sent.",
-                hint="Check the preview. To apply it, confirm the number of accounts beside the button.",
-            )
 
     # --- runs
 
@@ -516,74 +466,6 @@ class Console:
             authors, now = await self.authors_of(run), self.clock.now()
             found = await in_thread(self.uploads.derive, "rest", run.run_id, now, principal.user, authors)
         return await self.uploaded_sheets.get(found)
-
-
-def deletions_of(preview: runs.Preview, first: int | None = None) -> int:
-    """How many accounts a plan deletes, or its first accounts that change."""
-    changes = preview.plan.changes if first is None else preview.plan.changes[:first]
-    return count_actions(changes).delete
-
-
-def _excesses_of_trial(seen: runs.Preview, options: runs.RunOptions, first: int) -> list[Excess]:
-    """How the first accounts that change exceed the limits; they cannot where the whole plan does not."""
-    counts, found = count_actions(seen.plan.changes[:first]), list[Excess | None]()
-    if seen.excess is not None:
-        found.append(excess(counts.update + counts.delete, seen.excess.total, options.max_change))
-    if seen.excess_deletions is not None:
-        found.append(excess_deletions(counts.delete, seen.excess_deletions.total, options.max_delete))
-    return [each for each in found if each is not None]
-
-
-def _require_deletions_confirmed(count: int, confirmed: int | None) -> None:
-    """Raise DeletionsNotConfirmedError unless the user has entered how many accounts will be deleted."""
-    if count == (confirmed or 0):
-        return
-    will = f"{count_of(count, 'account')} will be deleted"
-    if confirmed is None:
-        raise DeletionsNotConfirmedError(
-            f"{will}, and you have not entered their number: nothing was sent.", hint=f"Enter {count:,} to confirm it."
-        )
-    hint = f"Check the accounts, and enter {count:,} to confirm it." if count else "Leave the number out."
-    raise DeletionsNotConfirmedError(f"You entered {confirmed:,}, but {will}: nothing was sent.", hint=hint)
-
-
-def _require_not_rejected(upload: Upload) -> None:
-    if upload.rejected_by:
-        raise UsageError(
-            f"{upload.rejected_by} rejected this plan: nothing was sent. Comment: {upload.comment}",
-            hint="Correct the sheet and upload it again.",
-        )
-
-
-def _refuse_preview(uploaded_sheet: UploadedSheet, preview_id: str) -> NoReturn:
-    _require_not_rejected(uploaded_sheet.upload)
-    _require_not_started(uploaded_sheet, preview_id)
-    raise _preview_outdated()
-
-
-def _require_not_started(uploaded_sheet: UploadedSheet, preview_id: str) -> None:
-    """Refuse a preview that was started: the second click of a double click learns of the first one."""
-    started_id, user = uploaded_sheet.started
-    if preview_id and preview_id == started_id:
-        raise UsageError(f"{user} has started this preview already.", hint="The list of runs shows its run.")
-
-
-def _preview_outdated() -> UsageError:
-    return UsageError("This preview is out of date: nothing was sent.", hint="Check the new preview first.")
-
-
-def _changed(differ: Sequence[str], *, resumes: bool) -> BulkidError:
-    """The refusal of a plan that is not the one that was shown."""
-    message = "The directory has changed since the preview"
-    if differ:
-        message += (
-            f": {count_of(len(differ), 'account')} would change differently from the preview "
-            f"({', '.join(differ[:_MAX_NAMED])}{' ...' if len(differ) > _MAX_NAMED else ''})"
-        )
-    hint = "Check the new preview, and apply that."
-    if resumes:  # a run that has sent something is never refused as a whole: it stays resumable
-        return InterruptedRunError(f"{message}. Nothing more was sent.", hint=hint)
-    return UsageError(f"{message}. Nothing was sent.", hint=hint)
 
 
 CONSOLE: Final = web.AppKey("console", Console)

@@ -130,15 +130,3 @@ def _line(change: Change, desired: DesiredState, preview: runs.Preview) -> Accou
         remove=tuple(map(names, change.remove)),
         action=change.action,
     )
-
-
-def changed_accounts(seen: runs.Preview, now: runs.Preview, first: int | None) -> list[str]:
-    """The accounts for which the plan made now would send something else than the one that the user saw.
-
-    ``seen`` is of the whole sheet; ``now`` is already cut to the first accounts of a trial, if ``first`` is given.
-    """
-    shown = seen.plan.changes if first is None else seen.plan.changes[:first]
-    before = {runs.sent_of(change, seen.plan): change for change in shown}
-    after = {runs.sent_of(change, now.plan): change for change in now.plan.changes}
-    differ = [*(before[key] for key in before.keys() - after.keys()), *(after[key] for key in after.keys() - before)]
-    return sorted({change.name or change.account_id for change in differ})

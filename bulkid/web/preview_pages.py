@@ -33,18 +33,12 @@ from bulkid.text import count_of
 from bulkid.web.audit import record_action
 from bulkid.web.auth.access import is_another_user
 from bulkid.web.change_index import ChangeFilter
-from bulkid.web.console import (
-    Console,
-    DeletionsNotConfirmedError,
-    NotConfirmedError,
-    TrialTooLargeError,
-    console_of,
-    uploaded_sheet_of,
-)
+from bulkid.web.console import Console, console_of, uploaded_sheet_of
 from bulkid.web.middleware import form_again, principal_of
 from bulkid.web.pages import Pager, page
 from bulkid.web.preview_lines import preview_page
 from bulkid.web.request_bodies import form_of
+from bulkid.web.start_checks import DeletionsNotConfirmedError, NotConfirmedError, TrialTooLargeError
 from bulkid.web.upload_pages import may_remove
 from bulkid.web.uploaded_sheets import UploadedSheet
 from bulkid.web.uploads import Upload
