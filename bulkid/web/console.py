@@ -94,6 +94,24 @@ class ServeOptions:
         return self.behind_proxy or (self.certfile is not None and self.port == _HTTPS_PORT)
 
 
+@dataclass(eq=False, slots=True)
+class _AllowedStart:
+    """A start that passed its checks: the plan that the user saw, and how its run is to go."""
+
+    uploaded_sheet: UploadedSheet
+    upload: Upload  # as it was checked
+    seen: runs.Preview  # what the preview showed
+    options: runs.RunOptions
+    plan_hash: str  # of ``seen``
+    approves: bool  # whether the start approves the plan
+    record_action: RecordAction
+    entry: StartEntry = field(init=False)
+    stale: str = ""  # how the plan that the run computed differs from the one that was shown
+
+    def __post_init__(self) -> None:
+        self.entry = StartEntry(resumes=bool(self.upload.rest_of))
+
+
 @dataclass(slots=True)
 class Console:
     """What the handlers work with; made by :func:`bulkid.web.server.serving`."""
@@ -295,49 +313,67 @@ class Console:
             authors=upload.by,
             note=upload.note,
         )
-        approved = await in_thread(runs.plan_hash, seen, options)
+        plan_hash = await in_thread(runs.plan_hash, seen, options)
         if approves:
-            options = replace(options, approved=approved)
-        stale = ""  # how the plan differs from the one that was shown
-        entry = StartEntry(resumes=bool(upload.rest_of))
+            options = replace(options, approved=plan_hash)
+        allowed = _AllowedStart(
+            uploaded_sheet, upload, seen, options, plan_hash, approves=approves, record_action=record_action
+        )
+        return await self._begin(allowed, shown, principal)
 
-        async def confirm_plan(job: Job, now: runs.Preview) -> bool:
-            nonlocal stale
-            await entry.require()
-            require_not_rejected(await in_thread(self.uploads.refreshed, upload))  # by another console's user
-            if await in_thread(runs.plan_hash, now, options) == approved:
-                if approves:  # in the audit log before anything is sent
-                    await record_action("plan approved", job.run_id, f"plan {approved} of {', '.join(upload.by)}")
-                await in_thread(self.uploads.mark_used, upload, self.clock.now())
-                return True
-            error = plan_changed(changed_accounts(seen, now, first), resumes=bool(upload.rest_of))
-            stale, uploaded_sheet.preview = error.message, None
-            await record_action("start refused", upload.upload_id, error.message)
-            raise error
+    async def _begin(self, start: _AllowedStart, shown: PreviewTask, principal: Principal) -> Job:
+        """Begin the run of a start that is allowed, unless ``shown`` is not the present preview, and record it.
+
+        Raises:
+            UsageError: The preview was started, rejected or replaced while the start was checked.
+            BulkidError: The run could not be begun.
+        """
+        uploaded_sheet, upload = start.uploaded_sheet, start.upload
 
         async def work(context: runs.Context) -> runs.RunResult:
-            result = await self._apply(upload, options, context)
-            if stale:  # only now: until its end the run holds what a preview needs
+            result = await self._apply(upload, start.options, context)
+            if start.stale:  # only now: until its end the run holds what a preview needs
                 with suppress(BusyError):
-                    self.uploaded_sheets.begin_preview(uploaded_sheet, stale)
+                    self.uploaded_sheets.begin_preview(uploaded_sheet, start.stale)
             return result
 
         if uploaded_sheet.preview is not shown:
-            refuse_preview(uploaded_sheet, preview_id)
+            refuse_preview(uploaded_sheet, shown.preview_id)
         uploaded_sheet.preview = None  # a preview can be started once
-        uploaded_sheet.started = (preview_id, principal.name)
+        uploaded_sheet.started = (shown.preview_id, principal.name)
         try:
-            job = await self.job_runner.start(work, principal.name, confirm_plan)
+            job = await self.job_runner.start(work, principal.name, partial(self._confirm_plan, start))
             detail = f"{upload.name}; note: {upload.note}" if upload.note else upload.name
-            await record_action("run started", job.run_id, detail)
-            entry.is_written = True
+            await start.record_action("run started", job.run_id, detail)
+            start.entry.is_written = True
         except BulkidError:
             uploaded_sheet.preview = uploaded_sheet.preview or shown  # no run was begun, or it sends nothing
             uploaded_sheet.started = ("", "")
             raise
         finally:
-            entry.settled.set()
+            start.entry.settled.set()
         return job
+
+    async def _confirm_plan(self, start: _AllowedStart, job: Job, now: runs.Preview) -> bool:
+        """Let a run send its plan if that is the one that the preview showed.
+
+        Raises:
+            BulkidError: It is another plan, it was rejected meanwhile, or the start is not in the audit log.
+        """
+        upload = start.upload
+        await start.entry.require()
+        require_not_rejected(await in_thread(self.uploads.refreshed, upload))  # by another console's user
+        if await in_thread(runs.plan_hash, now, start.options) == start.plan_hash:
+            if start.approves:  # in the audit log before anything is sent
+                detail = f"plan {start.plan_hash} of {', '.join(upload.by)}"
+                await start.record_action("plan approved", job.run_id, detail)
+            await in_thread(self.uploads.mark_used, upload, self.clock.now())
+            return True
+        differ = changed_accounts(start.seen, now, start.options.first)
+        error = plan_changed(differ, resumes=bool(upload.rest_of))
+        start.stale, start.uploaded_sheet.preview = error.message, None
+        await start.record_action("start refused", upload.upload_id, error.message)
+        raise error
 
     async def _apply(self, upload: Upload, options: runs.RunOptions, context: runs.Context) -> runs.RunResult:
         if upload.rest_of:
