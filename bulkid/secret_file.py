@@ -31,7 +31,7 @@ def read_secret_text(path: Path) -> str:
         ValueError: It is not text.
     """
     if stat.S_ISFIFO(path.stat().st_mode):
-        content = _pipe_content(path)
+        content = pipe_content(path, MAX_SECRET_BYTES)
     else:
         with path.open("rb") as file:
             content = file.read(MAX_SECRET_BYTES + 1)
@@ -40,8 +40,10 @@ def read_secret_text(path: Path) -> str:
     return content.decode("utf-16" if content.startswith(_UTF16_MARKS) else "utf-8-sig").rstrip("\r\n")
 
 
-def _pipe_content(path: Path) -> bytes:
+def pipe_content(path: Path, max_bytes: int) -> bytes:
     """Read what a program writes to a pipe, as in ``<(vault read ...)`` of a shell; without one it would never end.
+
+    Reading stops one byte behind ``max_bytes``.
 
     Raises:
         OSError: It cannot be opened, or nothing has written to it in time.
@@ -49,8 +51,8 @@ def _pipe_content(path: Path) -> bytes:
     content = b""
     with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb", buffering=0) as pipe:
         tries = round(PIPE_WAIT_S / _POLL_S)
-        while len(content) <= MAX_SECRET_BYTES:
-            read = pipe.read(MAX_SECRET_BYTES + 1 - len(content))
+        while len(content) <= max_bytes:
+            read = pipe.read(max_bytes + 1 - len(content))
             if read:
                 content += read
                 continue

@@ -24,6 +24,7 @@ from bulkid import __version__
 from bulkid.errors import UsageError
 from bulkid.identity.responses import LostError, NotSentError
 from bulkid.identity.urls import IdentityBase, is_loopback
+from bulkid.secret_file import pipe_content
 
 CONNECT_SHARE = 0.5
 """Part of a request's time that connecting may take. A request that is over time later than that was sent, and may have
@@ -120,6 +121,9 @@ def open_session(
     return session
 
 
+_MAX_PIPED_BUNDLE = 16 * 1024 * 1024  # bytes; the certificates of an operating system are 0.3 MB
+
+
 def trust_context(ca_bundle: str | Path | None) -> ssl.SSLContext:
     """Trust the certificates of a bundle (a PEM file or OpenSSL's directory), else those of the operating system.
 
@@ -135,6 +139,11 @@ def trust_context(ca_bundle: str | Path | None) -> ssl.SSLContext:
     try:
         if path.is_dir():
             return ssl.create_default_context(capath=str(path))
+        if path.is_fifo():  # OpenSSL would wait for a writer for ever
+            content = pipe_content(path, _MAX_PIPED_BUNDLE)
+            return ssl.create_default_context(
+                cadata=content.decode("ascii", "ignore")
+            )  # comments may be in any language
         return ssl.create_default_context(cafile=str(path))
     except ssl.SSLError as error:
         raise UsageError(f"The CA bundle {path} holds no certificate that can be read.", hint=hint) from error

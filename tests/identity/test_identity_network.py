@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import os
 import socket
 import ssl
+import threading
 from pathlib import Path
 from typing import NoReturn
 
@@ -148,6 +150,25 @@ async def test_a_bundle_that_cannot_be_used_is_a_usage_error(tmp_path: Path, con
     with pytest.raises(UsageError, match="CA bundle") as refused:
         await reply_from("https://localhost:1", bundle)
     assert "BULKID_CA_BUNDLE" in refused.value.hint
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+async def test_a_bundle_may_come_through_a_pipe_that_a_program_writes_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def script(_seen: Seen, writer: asyncio.StreamWriter) -> None:
+        reset(writer)
+
+    pipe = tmp_path / "bundle.pem"
+    os.mkfifo(pipe)
+    writing = threading.Thread(target=pipe.write_bytes, args=((TLS / "server.pem").read_bytes(),), daemon=True)
+    writing.start()
+    async with wire_server(script, tls="server") as server:
+        reply = await reply_from(f"https://localhost:{server.port}", pipe)
+    assert reply.kind is ReplyKind.LOST
+    monkeypatch.setattr("bulkid.secret_file.PIPE_WAIT_S", 0)
+    with pytest.raises(UsageError, match="no program has written to this pipe"):
+        await reply_from("https://localhost:1", pipe)
 
 
 async def test_a_directory_of_certificates_will_do_too(tmp_path: Path) -> None:
