@@ -4,6 +4,8 @@
 alike. ``cli_hint`` names the commands and options for it; only the command line shows it. None may ever hold a secret.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 EXIT_OK = 0
@@ -21,6 +23,7 @@ class BulkidError(Exception):
 
     exit_code: ClassVar[int] = EXIT_ROWS_FAILED
     request_was_sent = True  # False: the request that met the error did not leave
+    requests: Mapping[str, int] = MappingProxyType({})  # by method, what an export had sent that ends with the error
 
     def __init__(self, message: str, *, hint: str = "", cli_hint: str = "") -> None:
         super().__init__(message)

@@ -248,7 +248,8 @@ def export(
         result = run_event_loop(work)
     except BulkidError as error:
         if settings.json and not isinstance(error, UsageError):
-            nothing = library.ExportResult(Path(file), 0, 0, groups, dict.fromkeys(METHODS, 0), (), complete=False)
+            requests = {method: error.requests.get(method, 0) for method in METHODS}
+            nothing = library.ExportResult(Path(file), 0, 0, groups, requests, (), complete=False)
             print_json(nothing.summary)
         raise
     if not settings.quiet or not result.complete:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, PermissionDeniedError, UsageError
+from bulkid.errors import EXIT_OK, EXIT_ROWS_FAILED, BulkidError, PermissionDeniedError, UsageError
 from bulkid.identity.endpoints import Page, account_page, list_accounts, list_groups, parse_groups
 from bulkid.journal.store import open_journal
 from bulkid.model import Account, Action, Group
@@ -114,14 +114,21 @@ async def export(
         journal = stack.enter_context(await in_thread(open_journal, context.state_dir, context.database_url))
         context.hooks.stage("connect")
         opened = connect(target, options, journal, context, owner=ledger_owner("export"))
-        async with opened as connection, until_stopped(context.stop):
-            await connection.identify()
-            context.hooks.stage("directory")
-            await work.read_and_write(connection)
-            requests = connection.sent()
-        with os_errors_as_report_error(str(path), _WRITE_HINT):
-            await in_thread(work.file.finish)
-            placed = work.file.target.commit(replace=replace)
+        requests: Mapping[str, int] = {}
+        try:
+            async with opened as connection, until_stopped(context.stop):
+                try:
+                    await connection.identify()
+                    context.hooks.stage("directory")
+                    await work.read_and_write(connection)
+                finally:
+                    requests = connection.sent()
+            with os_errors_as_report_error(str(path), _WRITE_HINT):
+                await in_thread(work.file.finish)
+                placed = work.file.target.commit(replace=replace)
+        except BulkidError as error:
+            error.requests = requests
+            raise
     return work.result(path.with_name(placed.name), groups, requests)
 
 

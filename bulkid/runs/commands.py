@@ -2,6 +2,7 @@
 
 import os
 import platform
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, replace
 from functools import partial
@@ -110,7 +111,7 @@ async def plan_rest(text: str, target: Target, context: Context | None = None) -
             execution = Execution(journal, record, target, load_options(record.options), context, Path(), resumed=True)
             preview = await execution.preview_pending()
         except BulkidError as error:
-            return _no_plan(rows, error, context.clock.monotonic() - started_at)
+            return _no_plan(rows, error, context.clock.monotonic() - started_at, {})
         return _plan_result(rows, preview, context.clock.monotonic() - started_at)
 
 
@@ -119,26 +120,32 @@ async def _plan(
 ) -> PlanResult:
     """Plan the input of a run; an error is in the result."""
     rows = Rows(run_input.info)
+    requests: Mapping[str, int] = {}
     try:
         async with until_stopped(context.stop):
             rows = await run_input.read()
         context.hooks.stage("connect")
         opened = connect(target, options, journal, context, owner=ledger_owner("plan"))
         async with opened as connection, until_stopped(context.stop):
-            await connection.identify()
-            context.hooks.stage("directory")
-            preview = await prepare(connection, rows, options)
+            try:
+                await connection.identify()
+                context.hooks.stage("directory")
+                preview = await prepare(connection, rows, options)
+            finally:
+                requests = connection.sent()
     except BulkidError as error:
-        result = _no_plan(rows, error, context.clock.monotonic() - started_at)
+        result = _no_plan(rows, error, context.clock.monotonic() - started_at, requests)
     else:
         result = _plan_result(rows, preview, context.clock.monotonic() - started_at)
     return replace(result, summary={**result.summary, "note": options.note or None})
 
 
-def _no_plan(rows: Rows, error: BulkidError, elapsed_s: float) -> PlanResult:
+def _no_plan(rows: Rows, error: BulkidError, elapsed_s: float, requests: Mapping[str, int]) -> PlanResult:
     row_errors = tuple(rows.row_errors)
     status, exit_code = finish.final_status({}, error)
-    summary = offline_summary(rows, row_errors, status, command="plan", counters={"elapsed_s": elapsed_s})
+    summary = offline_summary(
+        rows, row_errors, status, command="plan", counters={"elapsed_s": elapsed_s, "requests": requests}
+    )
     return PlanResult(None, summary, row_errors, error, exit_code)
 
 

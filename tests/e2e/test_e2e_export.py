@@ -100,9 +100,13 @@ def test_json_is_printed_also_where_nothing_can_be_exported(tmp_path: Path, serv
         "counted": 0,
         "complete": False,
         "groups": "names",
-        "requests": {"GET": 0, "PUT": 0, "POST": 0, "DELETE": 0},
+        "requests": {"GET": 0, "PUT": 0, "POST": 1, "DELETE": 0},
         "notes": [],
     }
+    (tmp_path / "sheet.csv").write_text("name,display_name\nr,x\n", encoding="utf-8")
+    plan = connected_to(tmp_path, server.url, BULKID_CLIENT_SECRET="expired")("plan", "sheet.csv", "--json")
+    assert plan.returncode == 3
+    assert json.loads(plan.stdout)["requests"] == {"GET": 0, "PUT": 0, "POST": 1, "DELETE": 0}
 
 
 def test_a_file_that_is_there_is_replaced_only_when_told_so(tmp_path: Path, server: Hosted) -> None:
