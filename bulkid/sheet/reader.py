@@ -19,7 +19,7 @@ from bulkid.sheet.child_process import Process, spare_child
 from bulkid.sheet.csv_reader import open_text_table
 from bulkid.sheet.headers import SheetOptions, empty_sheet, fields_for_headers, is_type_line, unused_note
 from bulkid.sheet.isolation import CancelToken, open_isolated
-from bulkid.sheet.row_parser import RowParser, SheetInfo, blank
+from bulkid.sheet.row_parser import NULL, RowParser, SheetInfo, blank, change_columns, null_note
 from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Table, open_worksheet
 from bulkid.text import printable_line
 
@@ -59,6 +59,8 @@ class Sheet(AbstractContextManager["Sheet"]):
     def chunks(self, size: int = CHUNK_ROWS) -> Generator[list[SheetRow], None, None]:
         """Read all rows, from the first; call it again to read them again (one reading at a time).
 
+        At its end, ``info`` has a note of each column in which cells hold the word NULL.
+
         Args:
             size: Rows per chunk at most. For text, no more than a chunk is in memory.
 
@@ -66,14 +68,19 @@ class Sheet(AbstractContextManager["Sheet"]):
             SheetError: The text cannot be split into cells from some record on (a quote that is never closed).
         """
         parser = RowParser(self.info)
+        nulls = dict.fromkeys(change_columns(self.info), 0)
         count = 0
         with closing(self._raw(max(1, size))) as chunks:
             for chunk in chunks:
                 above = max(0, self._header_row - count)  # records of this chunk down to the header
                 rows = parser.parse_all(count + above + 1, chunk[above:])
                 count += len(chunk)
+                for column in nulls:
+                    nulls[column] += [row.cells[column] for row in rows].count(NULL)
                 if rows:
                     yield rows
+        found = [null_note(self.info.headers[column], cells) for column, cells in nulls.items() if cells > 1]
+        self.info = replace(self.info, notes=tuple(dict.fromkeys((*self.info.notes, *found))))
 
     def own(self, resources: ExitStack) -> Self:
         """Free these when the sheet is closed."""

@@ -30,6 +30,9 @@ _BLOCK = 100  # rows parsed together, where none of them is special
 _Lists: TypeAlias = tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...] | None]
 """The groups that a row adds and removes, and those that it asks for exactly."""
 
+NULL = "NULL"
+"""What SQL Server Management Studio writes for a cell without a value."""
+
 _ACTIONS: Mapping[str, Action] = {"": Action.UPDATE, **{action.value: action for action in Action}}
 
 
@@ -74,6 +77,20 @@ Found: TypeAlias = list[tuple[int, Problem]]
 def blank(cells: Sequence[str]) -> bool:
     """Whether a row holds nothing at all."""
     return not any(cells) or not any(map(trim, cells))
+
+
+def change_columns(info: SheetInfo) -> list[int]:
+    """The indexes of the columns that say how accounts shall be, such as the display name."""
+    wanted = {*current().keys, *MEMBERSHIP_COLUMNS}
+    return [index for index, name in enumerate(info.fields) if name in wanted]
+
+
+def null_note(header: str, cells: int) -> str:
+    """The note of a column in which some cells hold the word NULL. It is taken as it is: a group may have that name."""
+    return (
+        f"{cells:,} cells of the column {quote(header)} hold the word NULL, which databases write for no value. It is "
+        "taken as a text: empty the cells that are to be blank."
+    )
 
 
 class RowParser:

@@ -163,6 +163,18 @@ def test_a_file_that_changes_while_it_is_read_ends_in_a_sheet_error(tmp_path: Pa
             list(sheet.chunks())
 
 
+def test_cells_that_hold_the_word_null_are_noted_for_each_column_that_changes_accounts() -> None:
+    lines = ["name,display_name,groups_to_add,remark", "NULL,NULL,Null,NULL", "NULL2,NULL,,NULL", "r3,x,NULL,NULL"]
+    with open_sheet(io.BytesIO("\n".join(lines).encode())) as sheet:
+        (before,) = sheet.info.notes
+        for _ in range(2):
+            rows = [row for chunk in sheet.chunks(2) for row in chunk]
+        assert sheet.info.notes[0] == before
+        (note,) = sheet.info.notes[1:]
+    assert note.startswith('2 cells of the column "display_name" hold the word NULL')
+    assert [row.request.values for row in rows if row.request] == [("NULL",), ("NULL",), ("x",)], "a name may be NULL"
+
+
 def test_the_sample_with_errors_shows_the_row_errors_that_it_says() -> None:
     with open_sheet(SAMPLES / "with_errors.csv") as sheet:
         rows = [row for chunk in sheet.chunks(7) for row in chunk]
