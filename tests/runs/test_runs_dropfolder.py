@@ -872,6 +872,30 @@ def test_a_content_that_was_run_on_another_server_is_run_here_too(inbox: Inbox) 
     assert inbox.places() == {"archive": ["a.csv", "b.csv", "b_duplicate.csv"]}
 
 
+def test_a_file_whose_run_had_ended_on_another_server_is_put_away_with_a_word(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A")
+
+    async def killed(*_: Any, **__: Any) -> None:
+        raise Killed
+
+    async def work(server: Sandbox) -> None:
+        async with Sandbox(SandboxOptions(accounts=20, limits=())) as other:
+            with monkeypatch.context() as killing:
+                killing.setattr(drop_folder_job._FolderJob, "_close", killed)
+                with pytest.raises(Killed):
+                    await inbox.work(other)
+            assert (await inbox.work(server)).exit_code == 0
+            assert any(f"has sent it to {other.url}" in note and "drop it again" in note for note in inbox.notes)
+        inbox.sheet("a.csv", "A")
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0001"] == "A 1"
+
+    served(work)
+    assert inbox.places() == {"archive": ["a-2.csv", "a.csv"]}
+
+
 def test_a_file_that_goes_back_under_a_name_that_the_job_does_not_take_is_told(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

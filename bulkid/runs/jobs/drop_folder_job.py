@@ -303,6 +303,11 @@ class _FolderJob:
         Return whether it was one of these.
         """
         if record.status in _EXIT_CODES:  # only its file was not put away
+            if not await in_thread(has_destination_of, record, self.attempt.job):
+                self._note(
+                    f"{plain_name(file.name)}: run {record.run_id} has sent it to {record.base_url}. To run it for "
+                    "this job's server too, drop it again."
+                )
             self.attempt.codes.append(_EXIT_CODES[record.status])
             await self._close(file, ARCHIVE)
             return True
