@@ -148,8 +148,10 @@ async def change_read_options(request: web.Request) -> web.Response:
         ignore_columns=tuple(body.ignore),
         skip_invalid=body.skip_invalid,
     )
+    upload = uploaded_sheet.upload
+    if not upload.derived_from:  # else the change is refused
+        await record_action(request, "sheet read otherwise", upload.upload_id, upload.name)
     changed = await console.change_read_options(uploaded_sheet, reading, principal_of(request))
-    await record_action(request, "sheet read otherwise", changed.upload_id, changed.name)
     return json_response(sheet_model(await console.uploaded_sheets.get(changed)))
 
 

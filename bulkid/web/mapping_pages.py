@@ -107,8 +107,10 @@ async def change_read_options(request: web.Request) -> web.StreamResponse:
 async def _save_reading(request: web.Request, uploaded_sheet: UploadedSheet, reading: ReadOptions) -> UploadedSheet:
     """Save how a sheet is read, without the columns that it does not have when it is read so."""
     console, principal = console_of(request), principal_of(request)
+    upload = uploaded_sheet.upload
+    if not upload.derived_from:  # else the change is refused
+        await record_action(request, "sheet read otherwise", upload.upload_id, upload.name)
     changed = await console.change_read_options(uploaded_sheet, reading, principal)
-    await record_action(request, "sheet read otherwise", changed.upload_id, changed.name)
     now = await console.uploaded_sheets.get(changed)
     if now.parsed.sheet_preview is None:
         return now

@@ -450,6 +450,7 @@ async def test_a_run_is_stopped_also_where_that_cannot_be_recorded(tmp_path: Pat
         ("undo previewed", "/runs/{run}/undo", {}),
         ("plan rejected", "{path}/reject", {"comment": "no"}),
         ("password changed", "/account/password", {"current": PASSWORD, "new": NEW_PASSWORD, "again": NEW_PASSWORD}),
+        ("sheet read otherwise", "{path}", {"encoding": "cp1252", "field-0": "name", "field-1": "display_name"}),
         ("token issued", "/tokens", {"current": PASSWORD, "name": "nightly", "role": "viewer"}),
         ("token revoked", "/tokens/{token}/revoke", {}),
     ],
