@@ -90,7 +90,7 @@ async def uncancelled(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Await a coroutine function to its end, also where the caller is cancelled meanwhile, by anyio or by asyncio.
 
     A shielded cancel scope does not hold off ``Task.cancel`` of asyncio, which programs that use bulkid may call. The
-    cancellation is raised afterwards.
+    cancellation is raised afterwards, also where the function has raised an error.
     """
     import asyncio  # here, since `bulkid check` imports this module and needs no event loop
 
@@ -101,10 +101,10 @@ async def uncancelled(function: Callable[[], Coroutine[Any, Any, T]]) -> T:
                 await asyncio.wait({work})
             except asyncio.CancelledError as error:
                 cancelled = error
-    result = work.result()
+    failure = work.exception()
     if cancelled is not None:
-        raise cancelled
-    return result
+        raise cancelled from failure
+    return work.result()
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

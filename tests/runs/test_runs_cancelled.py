@@ -14,6 +14,7 @@ from bulkid import runs
 from bulkid.journal.locks import LockHandle
 from bulkid.journal.store import open_journal
 from bulkid.model import RunStatus
+from bulkid.runs.concurrency import uncancelled
 from bulkid.runs.execution.connection import release_lock, take_lock
 from tests.support.identity_server import Identity, account, context, options, sheet
 
@@ -58,6 +59,17 @@ async def test_a_run_whose_task_is_cancelled_has_its_report(
     assert record.status is status
     statuses = _statuses(record.report_dir)
     assert (len(statuses), statuses.count("updated")) == (2, updated)
+
+
+async def test_a_cancellation_is_not_lost_where_the_work_that_holds_it_up_fails() -> None:
+    async def fail() -> None:
+        task.cancel()
+        await asyncio.sleep(0)
+        raise LookupError
+
+    task = asyncio.ensure_future(uncancelled(fail))
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_a_lock_that_is_taken_while_its_task_is_cancelled_is_free_afterwards(tmp_path: Path) -> None:
