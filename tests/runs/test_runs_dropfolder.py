@@ -548,9 +548,10 @@ def test_a_file_that_is_replaced_while_another_runs_is_complete_only_after_it_ha
     assert inbox.places() == {"archive": ["a.csv", "b.csv"]}
 
 
-def test_a_file_that_changed_while_it_was_claimed_goes_back_also_after_a_kill(
-    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+async def kill_as_the_file_changes(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch, server: Sandbox, **options: Any
 ) -> None:
+    """Start the job, and kill it once it has moved ``a.csv``, which another program replaces at that moment."""
     inbox.sheet("a.csv", "A")
     real = drop_folder_job.move
 
@@ -559,11 +560,17 @@ def test_a_file_that_changed_while_it_was_claimed_goes_back_also_after_a_kill(
         real(source, target)
         raise Killed
 
+    with monkeypatch.context() as killing:
+        killing.setattr(drop_folder_job, "move", move)
+        with pytest.raises(Killed):
+            await inbox.work(server, **options)
+
+
+def test_a_file_that_changed_while_it_was_claimed_goes_back_also_after_a_kill(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def work(server: Sandbox) -> None:
-        with monkeypatch.context() as killing:
-            killing.setattr(drop_folder_job, "move", move)
-            with pytest.raises(Killed):
-                await inbox.work(server)
+        await kill_as_the_file_changes(inbox, monkeypatch, server)
         assert (await inbox.work(server)).exit_code == 0
         assert names(server)["robot-0001"] == "Changed 1"
         inbox.sheet("a.csv", "A")  # which was claimed, but never run
@@ -899,19 +906,8 @@ def test_a_file_whose_run_had_ended_on_another_server_is_put_away_with_a_word(
 def test_a_file_that_goes_back_under_a_name_that_the_job_does_not_take_is_told(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inbox.sheet("a.csv", "A")
-    real = drop_folder_job.move
-
-    def move(source: Path, target: Path) -> None:
-        inbox.sheet("a.csv", "Changed")
-        real(source, target)
-        raise Killed
-
     async def work(server: Sandbox) -> None:
-        with monkeypatch.context() as killing:
-            killing.setattr(drop_folder_job, "move", move)
-            with pytest.raises(Killed):
-                await inbox.work(server, glob="a.csv")
+        await kill_as_the_file_changes(inbox, monkeypatch, server, glob="a.csv")
         inbox.sheet("a.csv", "Newer")
         assert (await inbox.work(server, glob="a.csv")).exit_code == 0
         assert names(server)["robot-0001"] == "Newer 1"
