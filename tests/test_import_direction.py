@@ -24,6 +24,7 @@ ORDER = (  # from the ground up: each may import what stands before it
     "redaction",
     "paths",
     "file_kind",
+    "named_pipe",
     "secret_file",
     "clock",
     "logs",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 from aiohttp import ClientSession, hdrs
 from multidict import CIMultiDict, istr
 from yarl import URL
@@ -236,7 +237,9 @@ async def open_client(
         UsageError: The CA bundle or the proxy setting cannot be used.
     """
     proxy = proxy_for(settings.base)
-    trust = trust_context(settings.ca_bundle) if settings.base.url.startswith("https:") else None
+    trust = None
+    if settings.base.url.startswith("https:"):
+        trust = await anyio.to_thread.run_sync(trust_context, settings.ca_bundle)
     session = open_session(
         timeout_s=settings.timeout_s,
         concurrency=settings.concurrency,

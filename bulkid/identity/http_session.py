@@ -24,7 +24,7 @@ from bulkid import __version__
 from bulkid.errors import UsageError
 from bulkid.identity.responses import LostError, NotSentError
 from bulkid.identity.urls import IdentityBase, is_loopback
-from bulkid.secret_file import pipe_content
+from bulkid.named_pipe import pipe_content
 
 CONNECT_SHARE = 0.5
 """Part of a request's time that connecting may take. A request that is over time later than that was sent, and may have
@@ -127,6 +127,8 @@ _MAX_PIPED_BUNDLE = 16 * 1024 * 1024  # bytes; the certificates of an operating 
 def trust_context(ca_bundle: str | Path | None) -> ssl.SSLContext:
     """Trust the certificates of a bundle (a PEM file or OpenSSL's directory), else those of the operating system.
 
+    Blocks: a program may write the bundle to a pipe.
+
     Raises:
         UsageError: The bundle cannot be read, or holds no certificate.
     """
@@ -141,9 +143,8 @@ def trust_context(ca_bundle: str | Path | None) -> ssl.SSLContext:
             return ssl.create_default_context(capath=str(path))
         if path.is_fifo():  # OpenSSL would wait for a writer for ever
             content = pipe_content(path, _MAX_PIPED_BUNDLE)
-            return ssl.create_default_context(
-                cadata=content.decode("ascii", "ignore")
-            )  # comments may be in any language
+            text = content.decode("ascii", "ignore")  # comments may be in any language
+            return ssl.create_default_context(cadata=text)
         return ssl.create_default_context(cafile=str(path))
     except ssl.SSLError as error:
         raise UsageError(f"The CA bundle {path} holds no certificate that can be read.", hint=hint) from error

@@ -383,7 +383,7 @@ def test_a_secret_may_come_through_a_pipe_that_a_program_writes_to(
         written.result()
     assert loaded.client_secret is not None
     assert loaded.client_secret.reveal() == "hush"
-    monkeypatch.setattr("bulkid.secret_file.PIPE_WAIT_S", 0)
+    monkeypatch.setattr("bulkid.named_pipe.PIPE_WAIT_S", 0)
     message = place.refusal(environ={"BULKID_CLIENT_SECRET_FILE": "secret"})
     assert "cannot be read (no program has written to this pipe within 0 seconds)" in message
 

@@ -16,7 +16,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from bulkid.errors import UsageError
 from bulkid.identity.client import ClientSettings, open_client
 from bulkid.identity.endpoints import get_account
-from bulkid.identity.http_session import proxy_for
+from bulkid.identity.http_session import proxy_for, trust_context
 from bulkid.identity.responses import read_failure
 from bulkid.identity.tokens import StaticToken
 from bulkid.identity.urls import complete_url
@@ -166,9 +166,22 @@ async def test_a_bundle_may_come_through_a_pipe_that_a_program_writes_to(
     async with wire_server(script, tls="server") as server:
         reply = await reply_from(f"https://localhost:{server.port}", pipe)
     assert reply.kind is ReplyKind.LOST
-    monkeypatch.setattr("bulkid.secret_file.PIPE_WAIT_S", 0)
+    monkeypatch.setattr("bulkid.named_pipe.PIPE_WAIT_S", 0)
     with pytest.raises(UsageError, match="no program has written to this pipe"):
         await reply_from("https://localhost:1", pipe)
+
+
+async def test_certificates_are_read_in_a_worker_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program may take seconds to write them to a pipe; meanwhile other runs of this process go on."""
+    threads: list[threading.Thread] = []
+
+    def trust(bundle: str | Path | None) -> ssl.SSLContext:
+        threads.append(threading.current_thread())
+        return trust_context(bundle)
+
+    monkeypatch.setattr("bulkid.identity.client.trust_context", trust)
+    await reply_from(f"https://localhost:{free_port()}", TLS / "server.pem")
+    assert threads != [threading.current_thread()]
 
 
 async def test_a_directory_of_certificates_will_do_too(tmp_path: Path) -> None:
