@@ -87,8 +87,17 @@ def _how_to_undo_again(run: RunRecord) -> str:
 def _how_to_retry(run: RunRecord, retry: str) -> str:
     """How to run the rows again that are not done; ``retry`` is the path of their sheet, as it is shown."""
     sandbox = " --sandbox" if run.options.get("sandbox") else ""  # else the real accounts would change
-    command = f"bulkid run {retry}{sandbox}{server_options(run)}{_sheet_options(run)}"
+    command = f"bulkid run {retry}{sandbox}{server_options(run)}{_sheet_options(run)}{_permissions(run)}"
     return f"The last column of retry.csv says what is wrong. Fix its rows, then run: {command}"
+
+
+def _permissions(run: RunRecord) -> str:
+    """The options without which rows that the run allowed are invalid in a retry, each with a blank in front."""
+    allowed = [name for name in ("create_missing", "create_groups", "allow_delete") if run.options.get(name)]
+    if run.options.get("read") is False:
+        allowed.append("no_read")
+    new_groups = as_options(("--new-group", name) for name in run.options.get("new_group_names") or ())
+    return "".join(f" --{name.replace('_', '-')}" for name in allowed) + new_groups
 
 
 def server_options(run: RunRecord) -> str:

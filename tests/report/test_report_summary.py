@@ -98,6 +98,16 @@ def test_a_retry_goes_to_the_server_of_its_run() -> None:
     assert step.endswith("bulkid run retry.csv --profile eu")
 
 
+def test_a_retry_may_do_what_its_run_was_allowed_to_do() -> None:
+    allowed = {"create_missing": True, "create_groups": True, "allow_delete": True, "read": False}
+    (step,) = next_steps(replace(FAILURES, options={**allowed, "new_group_names": ["Night shift"]}), {"failed": 1})
+    wanted = '--create-missing --create-groups --allow-delete --no-read --new-group "Night shift"'
+    assert step.endswith(f"bulkid run retry.csv {wanted}")
+    denied = {**dict.fromkeys(allowed, False), "read": True, "new_group_names": []}
+    (step,) = next_steps(replace(FAILURES, options=denied), {"failed": 1})
+    assert step.endswith("bulkid run retry.csv")
+
+
 def test_a_run_is_continued_on_its_own_server() -> None:
     assert how_to_resume(replace(RUN, options=IN_EU)) == f"{COMMAND} --profile eu"
     trial = replace(RUN, options={"first": 5, **IN_EU}, counters={"left_accounts": 6, "left_rows": 6})
