@@ -96,7 +96,10 @@ def _permissions(run: RunRecord) -> str:
     allowed = [name for name in ("create_missing", "create_groups", "allow_delete") if run.options.get(name)]
     if run.options.get("read") is False:
         allowed.append("no_read")
-    new_groups = as_options(("--new-group", name) for name in run.options.get("new_group_names") or ())
+    names = run.options.get("new_group_names") or ()
+    if "create_groups" not in allowed:  # those of a plan file
+        names = dict.fromkeys((*names, *(run.options.get("new_groups") or {}).values()))
+    new_groups = as_options(("--new-group", name) for name in names)
     return "".join(f" --{name.replace('_', '-')}" for name in allowed) + new_groups
 
 

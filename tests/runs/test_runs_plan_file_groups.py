@@ -1,12 +1,16 @@
-"""A plan file whose group the server refuses: its retry.csv can be run."""
+"""A plan file whose group the server refuses: its retry.csv can be run; and one for another server than the sandbox."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import anyio
+import pytest
 
 from bulkid import runs
+from bulkid.errors import UsageError
+from bulkid.report.summary import next_steps
 from tests.support.hurried_clock import Hurried
 from tests.support.life_server import ORG, URL, LifeServer, serving
 from tests.support.sheets import sheet_of
@@ -40,7 +44,26 @@ def test_the_retry_sheet_of_a_plan_names_the_groups_that_were_not_created(tmp_pa
         assert (result.exit_code, result.summary["failed"]) == (1, 2)
         assert result.report is not None
         retry = Path(result.report.folder) / "retry.csv"
+        (advice,) = next_steps(result.run, result.summary)
+        assert advice.endswith('bulkid run retry.csv --new-group "New; comers"')
         server.locked = set()
-        again = anyio.run(runs.run, retry, TARGET, options(tmp_path, create_groups=True), context(tmp_path))
+        again = anyio.run(runs.run, retry, TARGET, options(tmp_path, new_groups=("New; comers",)), context(tmp_path))
     assert (again.exit_code, again.summary["created"], again.summary["updated"]) == (0, 1, 1)
     assert list(server.groups.values()) == ["Finance", "New; comers"]
+
+
+def test_a_plan_of_a_real_server_is_refused_in_the_sandbox_with_the_option_to_leave_out(tmp_path: Path) -> None:
+    server = LifeServer()
+    server.add("old")
+    sheet = sheet_of(tmp_path, [("name", "display name"), ("old", "New")])
+    with serving(server):
+        planned = anyio.run(runs.plan, sheet, TARGET, options(tmp_path), context(tmp_path))
+        assert planned.preview is not None
+        runs.save_plan(planned.preview, tmp_path / "plan.json")
+        in_sandbox = replace(TARGET, url="http://127.0.0.1:1/identity")
+        with pytest.raises(UsageError) as refused:
+            anyio.run(
+                runs.run_plan, tmp_path / "plan.json", in_sandbox, options(tmp_path, sandbox=True), context(tmp_path)
+            )
+    assert refused.value.message.endswith(f"was made for {URL}, and cannot be applied in the sandbox.")
+    assert refused.value.hint.startswith("Leave out --sandbox")

@@ -143,6 +143,11 @@ class PlanFileInput(PrecomputedInput):
         url = base_of(target).url
         if self.origin.sandbox and not options.sandbox:
             raise UsageError(f"{self.source} was made for the sandbox.", hint="Apply it with --sandbox.")
+        if options.sandbox and not self.origin.sandbox:
+            raise UsageError(
+                f"{self.source} was made for {self.origin.base_url}, and cannot be applied in the sandbox.",
+                hint="Leave out --sandbox (and BULKID_SANDBOX); a rehearsal is a run of its sheet with --sandbox.",
+            )
         self.origin.require_server(url)
         if target.organization_id:
             self.origin.require_organization(target.organization_id)
