@@ -114,7 +114,11 @@ async def test_an_expired_token_is_refused_with_what_to_do_and_noted(tmp_path: P
         assert entry.detail == "The token nightly expired at 2027-02-14T08:00:00Z."
         page = (await ada.get("/tokens")).text
         assert '<span class="badge failed">expired</span>' in page
-        assert "/revoke" not in page, "there is nothing to revoke"
+        (address,) = re.findall(r'action="(/tokens/[^"]+/revoke)"', page)
+        page = (await ada.post(address)).text
+        assert "expired</span>" not in page
+        assert "/revoke" not in page, "there is nothing to revoke any more"
+        assert newest(console).action == "token revoked"
 
 
 async def test_a_program_that_goes_on_with_an_expired_token_does_not_fill_the_audit_log(tmp_path: Path) -> None:
