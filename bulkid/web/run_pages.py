@@ -388,8 +388,9 @@ async def _record_derived(request: web.Request, action: str, made: Upload) -> No
 
 async def again(request: web.Request) -> web.StreamResponse:
     """Preview once more the sheet of a run that ended before it sent anything."""
-    console = console_of(request)
-    upload = await console.upload_of((await found_run(request)).run)
+    console, record = console_of(request), (await found_run(request)).run
+    console.require_same_server(record, then="To apply its sheet here, upload it again.")
+    upload = await console.upload_of(record)
     if upload is None:
         raise UsageError("The sheet of this run is not here any more.", hint="Upload it again.")
     uploaded_sheet = await console.uploaded_sheets.get(upload)

@@ -135,6 +135,18 @@ async def test_nothing_is_sent_when_the_directory_has_changed_since_the_preview(
     assert again.url.endswith(f"{path}/preview")
 
 
+async def test_a_sheet_that_was_for_another_server_is_not_previewed_again(console: World) -> None:
+    path = await console.browser.preview("accounts.csv", sheet(2))
+    await console.browser.preview_page(path)
+    console.sandbox.state.account_named("robot-0001").display_name = "Somebody else"
+    run_id = run_id_of(await console.browser.start(path))
+    await console.browser.run_ended(run_id)
+    console.console.options = replace(console.console.options, sandbox=True)
+    page = await console.browser.post(f"/runs/{run_id}/again")
+    assert page.status == 400
+    assert f"Run {run_id} was begun on a real server, but this console uses another server." in page.text
+
+
 async def test_a_preview_that_is_not_the_present_one_is_not_started(console: World) -> None:
     path = await console.browser.preview("accounts.csv", sheet(2))
     await console.browser.preview_page(path)
