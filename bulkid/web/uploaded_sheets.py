@@ -114,24 +114,32 @@ class UploadedSheets:
         self._pending_count = 0  # previews that wait, or are being made
 
     async def get(self, upload: Upload) -> UploadedSheet:
-        """Read an upload, unless it was read in the same way before."""
-        uploaded_sheet = self._uploaded_sheets.get(upload.upload_id)
-        if uploaded_sheet is None or uploaded_sheet.upload.reading != upload.reading:
-            parsed = ParsedUpload()
-            if (
-                uploaded_sheet is not None
-                and uploaded_sheet.upload.reading.sheet_options() == upload.reading.sheet_options()
-            ):
-                parsed = uploaded_sheet.parsed  # what is to be done with invalid rows is no matter of reading
+        """Read an upload, unless it was read in the same way before.
+
+        Another request may have changed how it is read since the caller read its record: then that holds.
+        """
+        uploaded_sheet = self._present(upload)
+        if uploaded_sheet is None:
+            before, parsed = self._uploaded_sheets.get(upload.upload_id), ParsedUpload()
+            if before is not None and before.upload.reading.sheet_options() == upload.reading.sheet_options():
+                parsed = before.parsed  # what is to be done with invalid rows is no matter of reading
             elif not upload.derived_from:
                 parsed = await self.read(lambda token: parse_upload(upload, self._options, token))
-            uploaded_sheet = self._uploaded_sheets.get(upload.upload_id)
-            if uploaded_sheet is None or uploaded_sheet.upload.reading != upload.reading:  # else: by another request
+            uploaded_sheet = self._present(upload)
+            if uploaded_sheet is None:
                 uploaded_sheet = self._uploaded_sheets[upload.upload_id] = UploadedSheet(upload, parsed)
-        uploaded_sheet.upload = upload  # an author may have been added since, without another reading
+        if upload.revision >= uploaded_sheet.upload.revision:
+            uploaded_sheet.upload = upload  # an author may have been added since, without another reading
         self._uploaded_sheets.move_to_end(upload.upload_id)
         self._trim()
         return uploaded_sheet
+
+    def _present(self, upload: Upload) -> UploadedSheet | None:
+        """The sheet that is in memory, unless the record of ``upload`` is newer and says to read it otherwise."""
+        found = self._uploaded_sheets.get(upload.upload_id)
+        if found is None or upload.revision < found.upload.revision:
+            return found
+        return found if found.upload.reading == upload.reading else None
 
     async def read(self, function: Callable[[CancelToken], T]) -> T:
         """Call a function that reads an upload in a worker thread; at most ``MAX_CONCURRENT`` run at once.

@@ -81,6 +81,7 @@ class Upload:
     comment: str = ""  # why it was rejected
     recreate: bool = False  # an undo creates the accounts again that its run deleted
     note: str = ""  # what the user wants to keep with the run, such as a ticket number
+    revision: int = 0  # how often its record was changed: of two that were read, the higher one is newer
 
     @property
     def derived_from(self) -> str:
@@ -268,6 +269,7 @@ class Uploads:
         """
         with self._lock:
             before = self._load(upload.upload_id)
+            upload = replace(upload, revision=0 if before is None else before.revision + 1)
             if before is not None:
                 used, used_at = before.used or upload.used, max(before.used_at, upload.used_at)
                 upload = replace(upload, by=with_authors(before.by, *upload.by), used=used, used_at=used_at)

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -30,7 +30,16 @@ from bulkid.web.auth.access import Principal, Role, RouteKind
 from bulkid.web.console import ServeOptions
 from bulkid.web.server import ROUTES
 from bulkid.web.uploaded_sheets import BusyError, UploadedSheets
-from bulkid.web.uploads import KEPT_S, ORPHAN_S, StorageFullError, UnknownUploadError, Upload, UploadLimits, Uploads
+from bulkid.web.uploads import (
+    KEPT_S,
+    ORPHAN_S,
+    ReadOptions,
+    StorageFullError,
+    UnknownUploadError,
+    Upload,
+    UploadLimits,
+    Uploads,
+)
 from tests.support.web_console import World, first_put, run_id_of, sheet, small_organization, world
 from tests.support.web_programs import Program
 from tests.support.web_users import PASSWORD, signed_in, team
@@ -194,6 +203,7 @@ def test_a_record_of_an_older_or_a_newer_version_is_read(tmp_path: Path) -> None
         "note",
         "deletions",
         "recreate",
+        "revision",
     }
     assert {"file", "name", "at", "by", "reading", "retry_of", "undo_of"} | later == record.keys()
     for name in later:
@@ -533,6 +543,30 @@ async def test_a_preview_stays_when_another_request_reads_its_sheet_at_the_same_
         task = subject.begin_preview(await subject.get(made))
         go_on.set()
     assert (await subject.get(made)).preview is task
+
+
+async def test_a_preview_stays_when_a_request_has_read_the_record_of_its_sheet_before_that_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, uploads = nothing_planned(lambda _work: None), Uploads(tmp_path)
+    made, slow, go_on = put(uploads, "ada", 10), anyio.Event(), anyio.Event()
+
+    async def read(_function: Any) -> uploaded_sheets.ParsedUpload:
+        if not slow.is_set():
+            slow.set()
+            await go_on.wait()
+        return uploaded_sheets.ParsedUpload()
+
+    monkeypatch.setattr(subject, "read", read)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(subject.get, made)
+        await slow.wait()
+        changed = uploads.keep(replace(made, reading=ReadOptions(delimiter=";"), by=("ada", "bob")))
+        task = subject.begin_preview(await subject.get(changed))
+        go_on.set()
+    for record in (changed, made, changed):
+        found = await subject.get(record)
+        assert (found.preview, found.upload) == (task, changed)
 
 
 async def test_only_so_many_previews_are_made_and_wait_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
