@@ -119,3 +119,34 @@ def test_an_account_that_another_client_changed_after_a_kill_is_named_by_the_und
     assert rows_of(tmp_path, run_id)["a"].error_code == "partly_applied"
     assert undone(tmp_path, server) == {"a": Status.INVALID, "b": Status.UPDATED, "c": Status.UPDATED}
     assert (touched["displayName"], touched["groupIds"]) == ("Theirs", ["g-1", "g-2"])
+
+
+@dataclass
+class OwnIds(LifeServer):
+    """Gives a new group an id of its own."""
+
+    def _post_group(self, ids: list[str], body: Any, query: Any) -> Reply:
+        return super()._post_group(ids, {**body, "id": "g-own"}, query)
+
+
+@pytest.mark.parametrize("via", ["accounts", "groups"])
+def test_a_new_group_that_took_accounts_in_is_undone_where_the_server_gave_it_another_id(
+    via: str, tmp_path: Path
+) -> None:
+    """The run knows that group by the id that it asked for no more."""
+    server = OwnIds()
+    put = server._put_robotaccount
+    server._put_robotaccount = lambda *_: refusal(400, "It is read-only.")  # type: ignore[method-assign]
+    ids = [server.add(name, "Old") for name in NAMES]
+    states = [
+        wanted(name, account_id=account_id, add=("g-new",), display_name="New")
+        for name, account_id in zip(NAMES, ids, strict=True)
+    ]
+    befores = {number: parse_account(server.accounts[account_id]) for number, account_id in enumerate(ids)}
+    run_id = journal_run(tmp_path, states, {"g-new": "Fresh"}, befores, max_attempts=1, via=via)
+    assert go_on(tmp_path, server).exit_code == 1
+    assert {account["groupIds"] == ["g-own"] for account in server.accounts.values()} == {True}
+    server._put_robotaccount = put  # type: ignore[method-assign]
+    assert {row.error_code for row in rows_of(tmp_path, run_id).values()} == {"partly_applied"}
+    assert undone(tmp_path, server) == dict.fromkeys(NAMES, Status.UPDATED)
+    assert not any(account["groupIds"] for account in server.accounts.values())

@@ -114,6 +114,7 @@ class NewGroupSender:
         """Note that a group exists with the members that its POST carried; a server may give it an id of its own."""
         if fold(group.id) != fold(creation.group.id):
             self._result.replaced[fold(creation.group.id)] = group
+        self.sender.partly.update(creation.members)
         for number in creation.members:
             if number in self.by_group:
                 self._result.carried[number] = status
