@@ -12,7 +12,7 @@ from rich.text import Text
 
 from bulkid import runs as library
 from bulkid.cli import render
-from bulkid.cli.library_options import context_of, database_url_of, open_target, serve_options_of
+from bulkid.cli.library_options import connection_options, context_of, database_url_of, open_target, serve_options_of
 from bulkid.cli.signals import run_event_loop, stopping
 from bulkid.cli.tables import Column, print_table
 from bulkid.cli.terminal import use_logs
@@ -24,6 +24,7 @@ from bulkid.extras import require_extra
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord
 from bulkid.journal.names import require_user_name
 from bulkid.logs import log
+from bulkid.report.summary import as_options
 from bulkid.text import as_argument, count_of
 from bulkid.web.auth.access import Role
 
@@ -124,10 +125,12 @@ def add(settings: Settings, name: str, role: str) -> int:
         if store.user(name) is not None:
             raise UsageError(
                 f"There is a user {name} already.",
-                hint=f"Change the password with: bulkid users passwd {as_argument(name)}",
+                hint="Change the password with: "
+                f"bulkid users passwd {as_argument(name)}{as_options(connection_options(settings))}",
             )
-        store.add_user(name, chosen.word, _new_hash(name), SystemClock().now())
-        _record_action(store, "user added", name, chosen.word)
+        hashed, now = _new_hash(name), SystemClock().now()
+        _record_action(store, "user added", name, chosen.word, at=now)
+        store.add_user(name, chosen.word, hashed, now)
         is_first = len(store.users()) == 1
     render.console(stderr=False).print(Text(f"{name} may sign in now, as {chosen.word}."))
     if is_first:
@@ -142,9 +145,9 @@ def remove(settings: Settings, name: str) -> int:
     """Remove a user; sessions of the user end, and tokens that the user issued are revoked."""
     with _open_store(settings) as store:
         user = _find_user(store, name)
+        _record_action(store, "user removed", user.name)
         if not store.remove_user(name, SystemClock().now()):
             raise _unknown_user(name)
-        _record_action(store, "user removed", user.name)
     render.console(stderr=False).print(Text(f"{user.name} is removed, with their sessions and tokens."))
     return EXIT_OK
 
@@ -155,9 +158,9 @@ def change_role(settings: Settings, name: str, role: str) -> int:
     with _open_store(settings) as store:
         user = _find_user(store, name)
         if user.role != chosen.word:
+            _record_action(store, "role changed", user.name, f"{user.role} -> {chosen.word}")
             if not store.change_user(name, role=chosen.word):
                 raise _unknown_user(name)
-            _record_action(store, "role changed", user.name, f"{user.role} -> {chosen.word}")
     role_change = f"{user.name} was {user.role} and is {chosen.word} now; sessions of theirs have ended."
     if user.role == chosen.word:
         role_change = f"{user.name} is {chosen.word} already."
@@ -183,9 +186,10 @@ def change_password(settings: Settings, name: str) -> int:
     """Change a user's password."""
     with _open_store(settings) as store:
         user = _find_user(store, name)
-        if not store.change_user(name, password_hash=_new_hash(user.name)):
-            raise _unknown_user(name)
+        hashed = _new_hash(user.name)
         _record_action(store, "password changed", user.name)
+        if not store.change_user(name, password_hash=hashed):
+            raise _unknown_user(name)
     render.console(stderr=False).print(Text(f"{user.name} has a new password; sessions of theirs have ended."))
     return EXIT_OK
 
@@ -218,10 +222,12 @@ def _read_password(name: str) -> str:
     return password
 
 
-def _record_action(store: ConsoleStore, action: str, subject: str, detail: str = "") -> None:
-    store.add_audit_entry(
-        AuditRecord(SystemClock().now(), library.system_user("terminal"), "terminal", action, subject, detail)
-    )
+def _record_action(
+    store: ConsoleStore, action: str, subject: str, detail: str = "", *, at: float | None = None
+) -> None:
+    """Record what is about to be done: without its entry in the audit log, it is not done."""
+    now = SystemClock().now() if at is None else at
+    store.add_audit_entry(AuditRecord(now, library.system_user("terminal"), "terminal", action, subject, detail))
 
 
 def _role(word: str) -> Role:

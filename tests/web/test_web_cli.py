@@ -4,10 +4,12 @@ import getpass
 import io
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from bulkid.cli import console
 from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
 from bulkid.errors import StateError, UsageError
-from bulkid.journal.console_store import ConsoleStore, UserRecord
+from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord
 from bulkid.web.console import ServeOptions
 from bulkid.web.server import tls_of
 from tests.support.bulkid_command import Bulkid
@@ -180,6 +182,41 @@ def test_users_are_added_listed_changed_and_removed(bulkid: Bulkid) -> None:
         ("terminal", "user removed", "Ada", ""),
     ]
     assert all(entry.actor for entry in entries)
+
+
+def test_nothing_is_done_to_a_user_that_the_audit_log_does_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(state_dir=tmp_path)
+    monkeypatch.setattr(console, "_read_password", lambda _name: PASSWORD)
+    console.add(settings, "ada", "admin")
+
+    def full(_store: ConsoleStore, _record: AuditRecord) -> None:
+        raise StateError("The disk is full.")
+
+    def users() -> list[UserRecord]:
+        with runs.RunBrowser(tmp_path) as run_browser:
+            return ConsoleStore(run_browser.journal).users()
+
+    before = users()
+    monkeypatch.setattr(ConsoleStore, "add_audit_entry", full)
+    for change in (
+        partial(console.add, settings, "bob", "viewer"),
+        partial(console.change_role, settings, "ada", "viewer"),
+        partial(console.change_password, settings, "ada"),
+        partial(console.remove, settings, "ada"),
+    ):
+        with pytest.raises(StateError):
+            change()
+    assert users() == before
+
+
+def test_the_advice_to_change_a_password_names_the_state_of_the_user(bulkid: Bulkid) -> None:
+    given = ("--state-dir", "other state")
+    assert bulkid("users", "add", "ada", *given, stdin=f"{PASSWORD}\n").returncode == 0
+    refused = bulkid("users", "add", "ada", *given, stdin=f"{PASSWORD}\n").stderr
+    advised = refused.partition("Change the password with: bulkid ")[2]
+    assert bulkid(*shlex.split(advised), stdin=f"{PASSWORD} 2\n").returncode == 0, refused
 
 
 async def test_a_new_link_is_shown_when_the_last_session_has_ended(bulkid: Bulkid) -> None:
