@@ -13,13 +13,13 @@ PARTLY_DONE = frozenset({PARTLY_APPLIED, "not_applied", "group_gone", "group_not
 did not read so; one that waited for a group which was deleted, or could not be created, while others had taken it in.
 """
 
-_GONE = frozenset({"not_found", "account_gone"})
-"""Error codes of accounts that do not exist any more: there is nothing to put back."""
+_GONE = "account_gone"
+"""The error code of an account that does not exist any more: there is nothing to put back."""
 
 
 def partly_applied(outcome: Outcome) -> Outcome:
     """Say of a failed account that it has part of its change, so that an undo puts it back."""
-    if outcome.error_code in PARTLY_DONE | _GONE:
+    if outcome.error_code in {*PARTLY_DONE, _GONE}:
         return outcome
     error = f"{outcome.error.rstrip('.')}. Part of the change was made."
     return outcome._replace(error_code=PARTLY_APPLIED, error=error)

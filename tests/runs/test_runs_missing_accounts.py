@@ -139,7 +139,7 @@ async def test_only_the_accounts_that_the_list_does_not_show_are_looked_up_after
     async with Deleting(map(account, ids)).served() as server:
         result = await runs.run(path, server.target, options(tmp_path, via="groups"), context(tmp_path))
     assert (result.exit_code, result.summary["updated"]) == (1, 19)
-    assert [row["error_code"] for row in report(result) if row["status"] == "failed"] == ["not_found"]
+    assert [row["error_code"] for row in report(result) if row["status"] == "failed"] == ["account_gone"]
     assert {line for line in server.asked if "GET RobotAccount/" in line} == {"GET RobotAccount/a07"}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from bulkid.errors import UsageError
 from bulkid.identity.endpoints import parse_account
 from bulkid.model import Reply, Request, Status
 from tests.support.life_server import (
@@ -150,3 +151,36 @@ def test_a_new_group_that_took_accounts_in_is_undone_where_the_server_gave_it_an
     assert {row.error_code for row in rows_of(tmp_path, run_id).values()} == {"partly_applied"}
     assert undone(tmp_path, server) == dict.fromkeys(NAMES, Status.UPDATED)
     assert not any(account["groupIds"] for account in server.accounts.values())
+
+
+@pytest.mark.parametrize("code", ["1100", "not_found"])
+def test_an_account_that_is_deleted_after_a_group_took_it_in_is_gone_whatever_the_server_calls_that(
+    code: str, tmp_path: Path
+) -> None:
+    server = ClosedGroup(groups=GROUPS)
+    run_id = begun(tmp_path, server, via="groups", concurrency=1)
+    put_group = server._put_group
+
+    def deleted_then(ids: list[str], body: Any, query: Any) -> Reply:
+        reply = put_group(ids, body, query)
+        if ids[0] == "g-2":
+            server.accounts.clear()
+        return reply
+
+    server._put_group = deleted_then  # type: ignore[method-assign]
+    server._put_robotaccount = lambda *_: refusal(404, "There is none.")._replace(error_code=code)  # type: ignore[method-assign]
+    assert go_on(tmp_path, server).exit_code == 1
+    assert {row.error_code for row in rows_of(tmp_path, run_id).values()} == {"account_gone"}
+    with pytest.raises(UsageError, match="changed nothing"):
+        undone(tmp_path, server)
+
+
+@pytest.mark.parametrize("code", ["1100", "not_found"])
+def test_what_the_server_does_not_find_may_be_a_group_and_not_the_account(code: str, tmp_path: Path) -> None:
+    server = ClosedGroup(groups=GROUPS)
+    run_id = begun(tmp_path, server, via="groups", concurrency=1)
+    put = server._put_robotaccount
+    server._put_robotaccount = lambda *_: refusal(404, "There is no such group.")._replace(error_code=code)  # type: ignore[method-assign]
+    assert go_on(tmp_path, server).exit_code == 1
+    server._put_robotaccount = put  # type: ignore[method-assign]
+    check_undone(tmp_path, server, run_id)

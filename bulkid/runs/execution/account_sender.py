@@ -6,6 +6,7 @@ failures holds for all of them.
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from anyio.lowlevel import checkpoint
 
@@ -234,7 +235,8 @@ class AccountSender:
         if reply.kind is ReplyKind.OK and self._confirmed(change, settled):
             self.record(settled.key, _updated(settled))
             return
-        if reply.kind is ReplyKind.OK or settled.maybe_applied or settled.key in self._sent_again:
+        unclear = settled.maybe_applied or settled.key in self._sent_again or self._may_be_gone(settled)
+        if reply.kind is ReplyKind.OK or unclear:
             self._without_answer += reply.kind is not ReplyKind.OK
             self.progress.unverified += 1
             self.unconfirmed.append(UnconfirmedAccount(settled.key, change, settled))
@@ -242,6 +244,11 @@ class AccountSender:
                 self.pause("unconfirmed accounts")
         else:
             self.fail(settled.key, failed_outcome(settled, reply.error_code, reply.error))
+
+    def _may_be_gone(self, settled: Settled) -> bool:
+        """Whether an account that has part of its change seems to be deleted: it, or a group, was not found."""
+        is_partly = settled.key in self.partly and not self.directory.blind
+        return is_partly and settled.reply.status == HTTPStatus.NOT_FOUND
 
     def _confirmed(self, change: Change, settled: Settled) -> bool:
         if matches_exactly(change, settled.reply.payload):
