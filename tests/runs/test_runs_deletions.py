@@ -291,6 +291,27 @@ def test_an_undo_leaves_an_account_alone_that_logged_in_while_the_user_was_asked
     assert server.deleted == ["new-1"]
 
 
+def test_an_undo_deletes_no_account_that_the_server_does_not_show_again(tmp_path: Path) -> None:
+    """It may have logged in while the user was asked."""
+    server, target = LifeServer(), runs.Target(url=URL, access_token="1234", organization_id=ORG)
+    journal_run(tmp_path, [wanted("new-0", Action.CREATE)])
+    assert go_on(tmp_path, server).summary["created"] == 1
+
+    class Hides(runs.Hooks):
+        asks = True
+
+        async def confirm(self, preview: runs.Preview) -> bool:
+            server._get_robotaccount = lambda *_: Reply(ReplyKind.REFUSED, 400, error="Not now.")  # type: ignore[method-assign]
+            return await super().confirm(preview)
+
+    how = runs.RunOptions(report_dir=tmp_path / "reports", allow_delete=True)
+    context = runs.Context(state_dir=tmp_path / "state", hooks=Hides())
+    with serving(server):
+        result = anyio.run(lambda: runs.undo("last", target, how, context))
+    assert (result.exit_code, result.summary["pending"], server.deleted) == (3, 1, [])
+    assert "pending" in str(result.error)
+
+
 def test_an_approved_deletion_of_an_account_that_is_gone_once_the_other_changes_are_sent_is_not_sent(
     tmp_path: Path,
 ) -> None:

@@ -144,23 +144,31 @@ async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks:
             await group_sender.remember_refusals()
     else:
         await sender.send(by_account)
+    unknown: Mapping[int, str] = {}
     if plan.deletions and not sender.stop.requested:
-        await _send_deletions(plan, sender, record)
+        unknown = await _send_deletions(plan, sender, record)
     await sender.finish(hooks)
+    if unknown and not sender.too_many:
+        raise _unknown_accounts(unknown)
 
 
-async def _send_deletions(plan: SendPlan, sender: AccountSender, record: RunRecord) -> None:
-    """Delete accounts, unless too many updates failed; with preconditions only those that are as they were."""
+async def _send_deletions(plan: SendPlan, sender: AccountSender, record: RunRecord) -> Mapping[int, str]:
+    """Delete accounts, unless too many updates failed; with preconditions only those that are as they were.
+
+    Return the run items of which that is not known any more, with the reason: nothing was sent for them.
+    """
     deletions: Sequence[tuple[int, Change]] = plan.deletions
+    unknown: Mapping[int, str] = {}
     async with until_stopped(sender.stop):
         await sender.verify()
         if sender.too_many or sender.too_many_unconfirmed:
-            return
+            return unknown
         # Hours may have passed since the plan was made: other changes were sent, or the user took time to confirm it.
         has_waited = plan.accounts > len(deletions) or sender.connection.context.hooks.asks
         if has_waited and has_preconditions(record, reconfirmed=False):
-            deletions = await untouched(sender, deletions)
+            deletions, unknown = await untouched(sender, deletions)
     await DeletionSender(sender).send(deletions)
+    return unknown
 
 
 async def _create_groups(plan: SendPlan, sender: AccountSender) -> NewGroupsResult:

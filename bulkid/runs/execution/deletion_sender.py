@@ -7,7 +7,7 @@ may be to blame. If no DELETE passes at all, this ends after a few rounds.
 """
 
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import NamedTuple
@@ -47,10 +47,15 @@ class _Answered(NamedTuple):
     size: int = 0  # accounts that the request named
 
 
-async def untouched(sender: AccountSender, deletions: Sequence[_Deletion]) -> Sequence[_Deletion]:
+async def untouched(
+    sender: AccountSender, deletions: Sequence[_Deletion]
+) -> tuple[Sequence[_Deletion], Mapping[int, str]]:
     """Read the accounts to delete again, and leave those alone that are not as they were when they were planned.
 
     Those that are gone by now are settled.
+
+    Returns:
+        The deletions to send; and the run items of accounts that the server does not show any more, with the reason.
 
     Raises:
         ConnectionFailedError: The server does not respond.
@@ -58,8 +63,12 @@ async def untouched(sender: AccountSender, deletions: Sequence[_Deletion]) -> Se
     items = await in_thread(sender.journal.items, sender.run_id, [number for number, _ in deletions])
     present = await _read(sender, [change.account_id for _, change in deletions])
     kept: list[_Deletion] = []
+    unknown: dict[int, str] = {}
     for number, change in deletions:
         found, before = present.find(change.account_id), items[number].before
+        if isinstance(found, Unknown):
+            unknown[number] = found.reason
+            continue
         if isinstance(found, Absent):
             outcome = settled_by_reading(items[number], Status.DELETED, sender.clock.now())
             if outcome.status is Status.DELETED:
@@ -68,14 +77,14 @@ async def untouched(sender: AccountSender, deletions: Sequence[_Deletion]) -> Se
                 sender.record_unchanged(number, outcome)
             continue
         conflict = ""
-        if isinstance(found, Account) and before is not None:
+        if before is not None:
             conflict = deletion_conflict(before, found, sender.directory)
         if conflict:
             outcome = Outcome(Status.FAILED, None, CHANGED_SINCE, left_alone(conflict), finished_at=sender.clock.now())
             sender.fail(number, outcome)
         else:
             kept.append((number, change))
-    return kept
+    return kept, unknown
 
 
 async def _read(sender: AccountSender, ids: Sequence[str]) -> Directory:
