@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bulkid import runs as library
 from bulkid.cli.error_handling import print_error
-from bulkid.cli.library_options import connection_options, database_url_of, open_session, repeated_options, schedule_of
+from bulkid.cli.library_options import connection_options, database_url_of, open_session, schedule_of
 from bulkid.cli.signals import run_event_loop
 from bulkid.cli.sources import STANDARD_INPUT, errors_as_json, open_source, require_source
 from bulkid.cli.stdio import is_interactive, print_json
@@ -18,7 +18,7 @@ from bulkid.config.settings import Settings
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BulkidError, UsageError
 from bulkid.model import Phase, RunRecord, RunStatus
 from bulkid.report.summary import as_options, how_to_report
-from bulkid.text import as_argument, count_of, unnumbered
+from bulkid.text import count_of, unnumbered
 
 
 def run(source: str, settings: Settings, *, show_all: bool = False) -> int:
@@ -41,8 +41,7 @@ def run_plan(path: str, settings: Settings, *, show_all: bool = False) -> int:
     if not settings.yes and not is_interactive():
         with errors_as_json("run", wanted=settings.json):
             library.require_plan_file(Path(path))
-        command = f"bulkid run --plan {as_argument(path)} --yes{repeated_options(settings)}"
-        raise _no_terminal(f"Apply it without being asked: {command}")
+        raise _no_terminal("To apply it without being asked, add --yes.")
     return _run(partial(library.run_plan, Path(path)), settings, show_all=show_all)
 
 
@@ -52,8 +51,7 @@ def undo(text: str, settings: Settings, *, recreate: bool = False, show_all: boo
         record = library.find_run(text, settings.state_dir, database_url_of(settings))
         in_sandbox = _is_in_sandbox(record, settings, "undone")
     if not settings.yes and not is_interactive():
-        options = " --recreate" * recreate + repeated_options(settings)
-        raise _no_terminal(f"Undo it without being asked: bulkid undo {text}{options} --yes")
+        raise _no_terminal("To undo it without being asked, add --yes.")
     return _run(partial(library.undo, text, recreate=recreate), settings, use_sandbox=in_sandbox, show_all=show_all)
 
 
@@ -82,9 +80,10 @@ def resume(
     if ask and not is_interactive():
         planned = record.phase == Phase.PLANNED
         what = "is a trial whose rest was not confirmed yet" if planned else "ended before its plan was confirmed"
+        given = " --skip-invalid" * skip_invalid + " --yes-really" * yes_really
         raise UsageError(
             f"Run {record.run_id} {what}, and bulkid cannot ask for confirmation here, because there is no terminal.",
-            hint=f"Continue with: bulkid resume {record.run_id} --yes{as_options(connection_options(settings))}",
+            hint=f"Continue with: bulkid resume {record.run_id} --yes{given}{as_options(connection_options(settings))}",
         )
 
     def begin(

@@ -372,6 +372,25 @@ def test_reports_written_later_and_resumes_advise_commands_for_the_server_of_the
     assert elsewhere(*arguments).returncode == 0
 
 
+def test_the_advice_for_want_of_a_terminal_keeps_a_trial_a_trial(planner: Bulkid) -> None:
+    """A whole command that left --first out would change every account."""
+    renames(planner.folder, 3)
+    for command in (("run", "--plan", str(plan_of(planner)), "--first", "1"), ("undo", "last", "--first", "1")):
+        asked = planner(*command)
+        assert (asked.returncode, asked.stderr.endswith("without being asked, add --yes.\n")) == (2, True), asked.stderr
+        tried = planner(*command, "--yes", "--json")
+        assert (tried.returncode, summary_of(tried)["updated"]) == (0, 1), all_text(tried)
+        if command[0] == "run":
+            assert summary_of(tried)["pending"] == 2
+
+
+def test_the_advice_to_resume_without_a_terminal_holds_the_options_that_were_given(planner: Bulkid) -> None:
+    sheet_of(planner.folder, [("name", "display_name"), *((f"robot-000{number}", "X") for number in (1, 2, 3))])
+    tried = planner("run", "sheet.csv", "--yes", "--first", "1", "--json")
+    asked = planner("resume", summary_of(tried)["run_id"], "--skip-invalid", "--yes-really")
+    assert asked.stderr.endswith(" --yes --skip-invalid --yes-really\n"), asked.stderr
+
+
 def test_the_advice_to_run_a_retry_holds_also_where_sheets_are_read_otherwise(planner: Bulkid) -> None:
     others = {"BULKID_DELIMITER": ";", "BULKID_ENCODING": "cp1252", "BULKID_SHEET": "Robots"}
     bulkid = Bulkid(planner.folder, {**planner.env, **others})
