@@ -15,6 +15,7 @@ from bulkid.cli.terminal import TerminalHooks
 from bulkid.config.parse import Secret
 from bulkid.config.settings import Settings, setting
 from bulkid.engine.signals import Stop
+from bulkid.model import ChangeBound
 from bulkid.report.summary import as_options
 from bulkid.sheet import SheetOptions, system_code_page
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _GIVEN = ("option", "job file")
 """Sources of a setting that hold for one command alone."""
+
+_NEEDED = ("sandbox", "allow_delete", "max_change", "max_delete")
+"""Settings without which the same changes would be refused, or sent elsewhere."""
 
 D = TypeVar("D", bound="DataclassInstance")
 
@@ -45,9 +49,18 @@ def repeated_options(settings: Settings) -> str:
 
     What the environment or bulkid.toml say holds for the next command, too.
     """
-    needed = [setting(name) for name in ("sandbox", "allow_delete") if getattr(settings, name)]
-    given = [entry.option for entry in needed if settings.sources.get(entry.name, "").startswith(_GIVEN)]
-    return "".join(f" {option}" for option in given) + as_options(connection_options(settings))
+    given = [name for name in _NEEDED if settings.sources.get(name, "").startswith(_GIVEN)]
+    switches = [name for name in given if getattr(settings, name) is True]
+    bounds = [(setting(name).option, getattr(settings, name)) for name in given if name not in switches]
+    limits = [(str(option), _bound_text(bound)) for option, bound in bounds if bound]
+    return "".join(f" {setting(name).option}" for name in switches) + as_options(
+        (*connection_options(settings), *limits)
+    )
+
+
+def _bound_text(bound: ChangeBound) -> str:
+    """Write a limit as its option takes it: a number of accounts, or a percentage of them."""
+    return str(bound.count) if bound.percent is None else f"{bound.percent:.15g}%"
 
 
 def _from_settings(kind: type[D], settings: Settings, **others: Any) -> D:  # noqa: ANN401 - fields of ``kind``

@@ -334,6 +334,15 @@ def test_the_note_about_a_plan_names_a_command_that_applies_it(tmp_path: Path) -
     assert from_environment.stderr.endswith("Apply it: bulkid run --plan plan.json\n")
 
 
+def test_the_command_that_applies_a_plan_has_the_limits_of_the_plan(planner: Bulkid) -> None:
+    renames(planner.folder, 3)
+    del planner.env["BULKID_MAX_CHANGE"]
+    options = ("--max-change", "2", "--max-delete", "1.5%")
+    planned = planner("plan", "sheet.csv", *options, "--out", "plan.json")
+    assert planned.stderr.endswith("Apply it: bulkid run --plan plan.json --max-change 2 --max-delete 1.5%\n")
+    assert "more than the limit of 2" in planner("run", "--plan", "plan.json", *options, "--yes").stderr
+
+
 def test_the_commands_that_follow_a_plan_and_a_run_have_their_profile(tmp_path: Path) -> None:
     (tmp_path / "bulkid.toml").write_text("[profiles.eu]\nconcurrency = 4\n", encoding="utf-8")
     renames(tmp_path, 1)
