@@ -17,6 +17,7 @@ from bulkid.errors import BulkidError, InterruptedRunError, LockedError, UsageEr
 from bulkid.journal.console_store import ConsoleStore
 from bulkid.logs import log
 from bulkid.model import Phase, RunRecord, RunStatus, Status
+from bulkid.report.summary import server_options
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.connection_check import ORGANIZATION
 from bulkid.runs.descriptions import ActionCounts, Destination, count_actions, destination
@@ -422,7 +423,7 @@ class Console:
                 f"Run {run.run_id} ended before its plan was confirmed; nothing was sent.",
                 hint="Upload the sheet again, and check the preview.",
             )
-        self.require_same_server(run, then=f"Resume it in a terminal: bulkid resume {run.run_id}")
+        self.require_same_server(run, then=f"Resume it in a terminal: bulkid resume {run.run_id}{server_options(run)}")
 
     async def _allowed_deletions(self, run_id: str) -> int:
         """Return how many accounts a run still has to delete.

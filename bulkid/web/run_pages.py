@@ -21,7 +21,7 @@ from bulkid.logs import log
 from bulkid.model import CHANGED, Phase, RunRecord, RunStatus, Status
 from bulkid.planning.plan import split_description
 from bulkid.report.formats import FORMATS, ReportFormat
-from bulkid.report.summary import status_label, trial_finished
+from bulkid.report.summary import server_options, status_label, trial_finished
 from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
@@ -369,7 +369,8 @@ async def undo(request: web.Request) -> web.StreamResponse:
     """Preview what would undo a run; a form with ``recreate`` also creates the accounts again that the run deleted."""
     console, principal, form = console_of(request), principal_of(request), await form_of(request)
     record = (await found_run(request)).run
-    console.require_same_server(record, then=f"Undo it in a terminal: bulkid undo {record.run_id}")
+    in_terminal = f"bulkid undo {record.run_id}{server_options(record)}"
+    console.require_same_server(record, then=f"Undo it in a terminal: {in_terminal}")
     authors, now = await console.authors_of(record, principal.user), console.clock.now()
     derive = partial(console.uploads.derive, recreate=bool(form.get("recreate")))
     made = await in_thread(derive, "undo", record.run_id, now, principal.user, authors)

@@ -318,6 +318,20 @@ async def test_no_retry_takes_the_rows_of_a_run_to_another_server(tmp_path: Path
         assert f"Run {run_id} was begun on a real server, but this console uses another server." in page.text
 
 
+async def test_what_the_console_advises_to_do_in_a_terminal_has_the_options_of_the_run(tmp_path: Path) -> None:
+    async with world(tmp_path, quota=(QuotaRule("PUT", 1, 3600.0),)) as console:
+        named_by = (("--profile", "eu"), ("--state-dir", "/state"))
+        console.console.target = replace(console.console.target, named_by=named_by)
+        run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(3))))
+        await first_put(console)
+        await console.browser.post(f"/runs/{run_id}/pause")
+        await console.browser.run_ended(run_id)
+        console.console.options = replace(console.console.options, sandbox=True)
+        for action in ("resume", "undo"):
+            page = await console.browser.post(f"/runs/{run_id}/{action}")
+            assert f"in a terminal: bulkid {action} {run_id} --profile eu --state-dir /state<" in page.text, action
+
+
 async def test_no_retry_takes_the_rows_of_a_run_that_is_still_under_way(tmp_path: Path) -> None:
     async with world(tmp_path, quota=(QuotaRule("PUT", 1, 3600.0),)) as console:
         path = await console.browser.preview("accounts.csv", sheet(3))
