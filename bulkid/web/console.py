@@ -42,7 +42,6 @@ from bulkid.web.start_checks import (
     changed_accounts,
     deletions_of,
     plan_changed,
-    preview_outdated,
     refuse_preview,
     require_deletions_confirmed,
     require_not_rejected,
@@ -243,12 +242,13 @@ class Console:
         """
         shown, upload = uploaded_sheet.preview, uploaded_sheet.upload
         require_not_started(uploaded_sheet, preview_id)
-        deletes = shown is not None and shown.result is not None and deletions_of(shown.result) > 0
-        if not (self.policy.required or deletes):
-            raise UsageError("This plan requires no approval: there is nothing to reject.")
         require_not_rejected(upload)
         if shown is None or shown.result is None or shown.preview_id != preview_id or not upload.is_open:
-            raise preview_outdated()
+            raise UsageError(  # its run may be sending, begun before a restart or by another console
+                "This preview is out of date: the plan was not rejected.", hint="Check the new preview first."
+            )
+        if not (self.policy.required or deletions_of(shown.result) > 0):
+            raise UsageError("This plan requires no approval: there is nothing to reject.")
         if not is_another_user(principal.user, upload.by):
             raise RefusedError(403, f"{principal.user} is an author of this plan and cannot reject it.", _REMOVE)
         if not comment:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bulkid import runs
+from bulkid.web.auth.access import ApprovalPolicy
 from bulkid.web.console import ServeOptions
 from bulkid.web.uploads import Upload
 from tests.support.web_console import Browser, World, run_id_of, sheet, world
@@ -159,6 +160,22 @@ async def test_a_plan_that_was_started_is_not_rejected_any_more(tmp_path: Path) 
         page = await ada.post(f"{path}/reject", {"preview": seen, "comment": "too late"})
         assert page.status == 400
         assert "otto has started this preview already." in page.text
+        assert "nothing was sent" not in page.text
+
+
+@pytest.mark.parametrize("is_required", [True, False])
+async def test_a_late_rejection_says_nothing_of_what_was_sent_where_the_console_does_not_know_the_start(
+    tmp_path: Path, *, is_required: bool
+) -> None:
+    async with three(tmp_path) as (console, olaf, otto, ada):
+        path = await olaf.preview("accounts.csv", sheet(3))
+        seen = await preview_id(ada, path)
+        await otto.run_ended(run_id_of(await otto.start(path)))
+        console.console.uploaded_sheets.forget(console.console.uploads.get(path.rsplit("/", 1)[1]))  # as by a restart
+        console.console.policy = ApprovalPolicy(is_required)
+        page = await ada.post(f"{path}/reject", {"preview": seen, "comment": "too late"})
+        assert page.status == 400
+        assert "This preview is out of date: the plan was not rejected." in page.text
         assert "nothing was sent" not in page.text
 
 
