@@ -134,8 +134,10 @@ def run_event_loop(work: Callable[[], Awaitable[T]]) -> T:
     """
     import anyio
 
+    from bulkid.cli.aiohttp_import import import_aiohttp
     from bulkid.consume import limit_malloc
 
+    import_aiohttp()
     limit_malloc()  # before there are threads
     try:
         import uvloop  # noqa: F401 - only whether it is there

@@ -1,11 +1,14 @@
 """The libraries that each command imports: only those that it needs, since imports take most of its start."""
 
+import os
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from bulkid.cli.signals import run_event_loop
 
 RUN_BEGINS = """
 import sys
@@ -90,3 +93,41 @@ def test_a_page_of_help_needs_the_parser_alone(arguments: tuple[str, ...]) -> No
 def test_a_list_of_runs_needs_the_database_alone(tmp_path: Path) -> None:
     modules = loaded("--state-dir", str(tmp_path), "runs")
     assert not modules & {"pydantic", "structlog", "aiohttp", "pandas"}
+
+
+CERTIFICATES = """
+import os, ssl, sys
+from bulkid.cli.aiohttp_import import import_aiohttp
+before = dict(os.environ)
+import_aiohttp()
+from aiohttp import connector
+kept = connector._SSL_CONTEXT_VERIFIED.get_ca_certs() + connector._SSL_CONTEXT_UNVERIFIED.get_ca_certs()
+print(os.environ == before, len(kept), len(ssl.create_default_context().get_ca_certs()))
+"""
+
+
+def test_aiohttp_is_imported_without_loading_the_certificates_of_the_system_which_are_there_afterwards() -> None:
+    authority = Path(__file__).parents[1] / "support" / "tls" / "server.pem"
+    for environment in ({}, {"SSL_CERT_FILE": str(authority)}):
+        done = subprocess.run(
+            [sys.executable, "-c", CERTIFICATES],
+            capture_output=True,
+            text=True,
+            env={**{name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"}, **environment},
+            check=True,
+        )
+        same, kept, later = done.stdout.split()
+        assert same == "True"
+        if sys.platform == "linux":  # elsewhere the system's own store is read as well
+            assert int(kept) == 0
+            assert int(later) == 1 or not environment
+
+
+def test_what_runs_in_an_event_loop_imports_aiohttp_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    monkeypatch.setattr("bulkid.cli.aiohttp_import.import_aiohttp", lambda: seen.append(True))
+
+    async def work() -> list[bool]:
+        return list(seen)
+
+    assert run_event_loop(work) == [True]
