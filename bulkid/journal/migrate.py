@@ -21,6 +21,7 @@ from bulkid.journal.schema import (
     group_refusals,
     locks,
     metadata,
+    packed_items,
     planned_changes,
     schema_version,
     sessions,
@@ -148,6 +149,7 @@ STEPS: Mapping[int, Step] = {
     6: _to_6,
     7: planned_changes.create,
     8: _to_8,
+    9: packed_items.create,
 }
 """For each version above 1, what turns the schema of the version before into it. A new database gets the newest version
 at once, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""

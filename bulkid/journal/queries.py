@@ -75,7 +75,9 @@ def row_page(
         limit: How many to give at most.
     """
     record = journal.get_run(run_id)
-    message = record.message if record is not None else ""
+    if record is None:
+        return (), 0
+    journal.unpack_all(run_id)
     source = rows.outerjoin(entries, LINKED).join(runs, runs.c.run == rows.c.run)
     where: list[ColumnElement[bool]] = [runs.c.run_id == run_id]
     if statuses:
@@ -88,7 +90,7 @@ def row_page(
     with journal.database.read() as connection:
         total = connection.execute(select(func.count()).select_from(source).where(*where)).scalar_one()
         page = connection.execute(query.offset(offset).limit(limit))
-        return tuple(codec.report_row(columns, message) for columns in page), total
+        return tuple(codec.report_row(columns, record.message) for columns in page), total
 
 
 def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRow, ...]:
@@ -105,6 +107,7 @@ def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRo
 
 def pending_deletions(journal: Journal, run_id: str) -> int:
     """How many accounts a run still has to delete."""
+    journal.unpack_all(run_id)
     query = (
         select(func.count())
         .select_from(entries.join(runs, runs.c.run == entries.c.run))

@@ -6,7 +6,7 @@ mappings are JSON text, written and read only by ``codec.py``.
 
 from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-VERSION = 8
+VERSION = 9
 """The version of this schema. Raise it together with a new step in ``migrate.py``."""
 
 metadata = MetaData()
@@ -82,6 +82,14 @@ entries = Table(
     Column("via", String(16)),  # "account" | "group"
     Column("finished_at", Double),
     sqlite_with_rowid=False,
+)
+
+packed_items = Table(  # items of a plan that have no row in `entries` yet: `Journal.add_plan` packs many into one row
+    "packed_items",
+    metadata,
+    _run_column(),
+    Column("first", Integer, primary_key=True, autoincrement=False),  # the number of the first of them
+    Column("packed", Text, nullable=False),  # JSON object
 )
 
 planned_changes = Table(  # what a plan file asks of each account: `resume` needs them until the run has entries

@@ -28,10 +28,11 @@ from bulkid.journal.bulk import ExecuteMany, InsertMany, ranges
 from bulkid.journal.database import PAGE, Database, open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.locks import LockHandle
-from bulkid.journal.schema import entries, planned_changes, rows, runs
+from bulkid.journal.schema import entries, packed_items, planned_changes, rows, runs
 from bulkid.model import Outcome, Phase, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
 
 _BATCH_SIZE = 1000  # items turned into columns at a time
+_PACKED_TOGETHER = 256  # items in one row of `packed_items`: 1.5 ms to unpack, during which no response is handled
 _NAMED = 5  # how many runs a message names
 
 RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
@@ -64,6 +65,11 @@ REPORT_COLUMNS = (
 """What ``codec.report_row`` takes."""
 
 
+def _is_untouched(item: RunItem) -> bool:
+    """Whether nothing was sent for an item, and nothing has come of it."""
+    return not item.intended and item.outcome == codec.PENDING
+
+
 def _values(names: Sequence[str]) -> dict[str, Any]:
     return {name: bindparam(name) for name in names}
 
@@ -92,6 +98,11 @@ _PLANNED_CHANGE_COLUMNS = tuple(planned_changes.c.keys())
 _INSERT_PLANNED_CHANGES = InsertMany(
     insert(planned_changes).values(_values(_PLANNED_CHANGE_COLUMNS)), _PLANNED_CHANGE_COLUMNS
 )
+_FIRST_PACKED = select(func.min(packed_items.c.first)).where(packed_items.c.run == bindparam("in_run"))
+_THIS_PACKED = and_(packed_items.c.run == bindparam("in_run"), packed_items.c.first == bindparam("number"))
+_PACKED = select(packed_items.c.packed).where(_THIS_PACKED)
+_DROP_PACKED = delete(packed_items).where(_THIS_PACKED)
+_LOCK_RUN = select(runs.c.run).where(runs.c.run == bindparam("in_run")).with_for_update()  # SQLite locks the whole file
 _LINK = ExecuteMany(
     update(rows)
     .values(entry=rows.c.row - bindparam("ahead"))
@@ -278,7 +289,7 @@ class Journal:
                 (codec.dump_row_errors(tuple(dict.fromkeys((*known.get(row, ()), *found)))), run, row)
                 for row, found in by_row.items()
             ]
-            self._require(_SET_PLAN_ERRORS.run(connection, values) == len(values), run_id)
+            self._require(_SET_PLAN_ERRORS.run(connection, values) == len(values), run)
 
     def iter_rows(self, run_id: str) -> Iterator[tuple[int, tuple[str, ...], bool]]:
         """Yield each row's number, its cells as they came in, and whether it is invalid, in the sheet's order."""
@@ -311,15 +322,79 @@ class Journal:
         with self.database.write() as connection:
             # In batches: the columns of 100,000 items at once would be 100 MB.
             for batch in batched(planned, _BATCH_SIZE):
-                untouched: list[RunItem] = []
-                others: list[RunItem] = []
-                for item in batch:
-                    (others if item.intended or item.outcome != codec.PENDING else untouched).append(item)
-                _INSERT_UNTOUCHED.run(connection, codec.planned_values(run, untouched))
-                _INSERT_ITEMS.run(connection, codec.item_values(run, others))
-                links = [(row, item.number) for item in batch for row in item.desired.rows]
-                linked = [(ahead, run, first, last) for ahead, first, last in ranges(links)]
-                self._require(_LINK.run(connection, linked) == len(links), run_id)
+                self._insert_items(connection, run, batch)
+
+    @repeated
+    def add_plan(self, run_id: str, planned: Iterable[RunItem]) -> None:
+        """Keep items as :meth:`add_items` does, in half the time: those that nothing has come of are packed.
+
+        A packed item is as durable as any other. Until :meth:`unpack` has moved it into place, its rows count as
+        pending, and :meth:`settled_rows` and the queries of other modules see rows without an item. Every other method
+        that needs an item unpacks it.
+
+        ``planned`` is iterated once more where the connection to the database is lost.
+        """
+        run = self._run(run_id)
+        with self.database.write() as connection:
+            for batch in batched(planned, _PACKED_TOGETHER):
+                untouched = [item for item in batch if _is_untouched(item)]
+                if untouched:
+                    values = {"run": run, "first": untouched[0].number, "packed": codec.pack_items(untouched)}
+                    connection.execute(insert(packed_items).values(values))
+                if len(untouched) < len(batch):
+                    self._insert_items(connection, run, [item for item in batch if not _is_untouched(item)])
+
+    def _insert_items(self, connection: Connection, run: int, items: Sequence[RunItem]) -> None:
+        untouched, others = list[RunItem](), list[RunItem]()
+        for item in items:
+            (untouched if _is_untouched(item) else others).append(item)
+        _INSERT_UNTOUCHED.run(connection, codec.planned_values(run, untouched))
+        _INSERT_ITEMS.run(connection, codec.item_values(run, others))
+        links = [(row, item.number) for item in items for row in item.desired.rows]
+        linked = [(ahead, run, first, last) for ahead, first, last in ranges(links)]
+        self._require(_LINK.run(connection, linked) == len(links), run)
+
+    @repeated
+    def unpack(self, run_id: str) -> bool:
+        """Move some packed items of a run into place, those of the lowest numbers; False where there are none.
+
+        Several processes may do so at once.
+        """
+        run = self._run(run_id)
+        with self.database.write() as connection:
+            first = self._first_packed(connection, run)
+            if first is not None:
+                self._unpack(connection, run, first)
+        return first is not None
+
+    @repeated
+    def unpack_all(self, run_id: str) -> None:
+        """Move all packed items of a run into place."""
+        run = self._run(run_id)
+        with self.database.read() as connection:  # to look waits for nobody
+            if self._first_packed(connection, run) is None:
+                return
+        with self.database.write() as connection:
+            self._unpack(connection, run)
+
+    @staticmethod
+    def _first_packed(connection: Connection, run: int) -> int | None:
+        """Return the lowest number of the packed items of a run."""
+        first: int | None = connection.execute(_FIRST_PACKED, {"in_run": run}).scalar()
+        return first
+
+    def _unpack(self, connection: Connection, run: int, last: int | None = None) -> None:
+        """Move the packed items up to number ``last`` into place, and those that are packed with them."""
+        locked = False
+        while (first := self._first_packed(connection, run)) is not None and (last is None or first <= last):
+            if not locked:  # of several that unpack at once, one goes on; then look again
+                connection.execute(_LOCK_RUN, {"in_run": run})
+                locked = True
+                continue
+            packed = {"in_run": run, "number": first}
+            items = codec.unpack_items(connection.execute(_PACKED, packed).scalar_one())
+            connection.execute(_DROP_PACKED, packed)
+            self._insert_items(connection, run, items)
 
     @repeated
     def forget_rows(self, run_id: str) -> None:
@@ -345,6 +420,7 @@ class Journal:
             if connection.execute(select(sent)).scalar():
                 raise StateError(f"The run {run_id} has sent requests already: its plan cannot be made again.")
             connection.execute(delete(entries).where(entries.c.run == run))
+            connection.execute(delete(packed_items).where(packed_items.c.run == run))
             clear_rows(connection, run)
 
     @repeated
@@ -358,10 +434,11 @@ class Journal:
         """
         run = self._run(run_id)
         with self.database.write() as connection:
+            self._unpack(connection, run)
             for batch in batched(planned, _BATCH_SIZE):
                 columns = codec.planned_values(run, batch)
                 values = [(before, changes, run, number) for _, number, _, _, _, before, changes in columns]
-                self._require(_PLAN_AGAIN.run(connection, values) == len(values), run_id)
+                self._require(_PLAN_AGAIN.run(connection, values) == len(values), run)
 
     @repeated
     def intend(self, run_id: str, numbers: Sequence[int], at: float, via: Via = Via.ACCOUNT) -> None:
@@ -372,10 +449,11 @@ class Journal:
         """
         run = self._run(run_id)
         with self.database.write() as connection:
+            self._unpack(connection, run, max(numbers, default=-1))
             # Items are sent in their order, so that a chunk of 256 is one statement instead of 256: 0.5 ms, not 1.4.
             spans = ranges(zip(numbers, numbers, strict=True))
             touched = _INTEND.run(connection, [(at, via.value, run, first, last) for _, first, last in spans])
-            self._require(touched == len(numbers), run_id)
+            self._require(touched == len(numbers), run)
 
     @repeated
     def settle(self, run_id: str, outcomes: Sequence[tuple[int, Outcome]]) -> None:
@@ -396,9 +474,10 @@ class Journal:
                 settled.append(values)
         created = [(outcome.account_id, run, number) for number, outcome in outcomes if outcome.account_id]
         with self.database.write() as connection:
+            self._unpack(connection, run, max((number for number, _ in outcomes), default=-1))
             _SET_ACCOUNT_ID.run(connection, created)
             _STILL_PENDING.run(connection, pending)
-            self._require(_SETTLE.run(connection, settled) == len(settled), run_id)
+            self._require(_SETTLE.run(connection, settled) == len(settled), run)
 
     def iter_items(self, run_id: str, *, unsettled: bool = False) -> Iterator[RunItem]:
         """Yield the items of a run by number, with what has come of each so far; all, or only the ``unsettled`` ones.
@@ -406,6 +485,7 @@ class Journal:
         Where an unsettled one is ``intended``, a request may have left: its account must be read back. Items may be
         settled meanwhile; no transaction stays open between pages.
         """
+        self.unpack_all(run_id)
         query = select(*_ENTRY_COLUMNS).where(entries.c.run == self._run(run_id))
         if unsettled:
             query = query.where(entries.c.status == _PENDING)
@@ -413,6 +493,7 @@ class Journal:
 
     def items(self, run_id: str, numbers: Collection[int]) -> dict[int, RunItem]:
         """Return some items of a run, by their numbers."""
+        self.unpack_all(run_id)
         query = select(*_ENTRY_COLUMNS).where(entries.c.run == self._run(run_id))
         wanted, found = sorted(numbers), dict[int, RunItem]()
         for start in range(0, len(wanted), PAGE):
@@ -429,6 +510,7 @@ class Journal:
         run = self._run(run_id)
         replaced = func.replace(entries.c.wish, codec.dumps(old), codec.dumps(new))
         with self.database.write() as connection:
+            self._unpack(connection, run)
             connection.execute(update(entries).values(wish=replaced).where(entries.c.run == run))
 
     # --- what came of it
@@ -439,6 +521,7 @@ class Journal:
         A transaction (which blocks no other) stays open until the iterator ends or is closed. When the connection is
         lost on the way, the remaining rows are those of that later moment. Only rows after row ``after`` are given.
         """
+        self.unpack_all(run_id)
         run = self._run(run_id)
         given, more = 0, True
         while more:
@@ -480,6 +563,7 @@ class Journal:
 
     def account_counts(self, run_id: str) -> dict[Status, int]:
         """Count the items (accounts) by status."""
+        self.unpack_all(run_id)
         query = select(entries.c.status, func.count()).where(entries.c.run == self._run(run_id))
         return self._counted(query.group_by(entries.c.status))
 
@@ -487,6 +571,7 @@ class Journal:
         found: dict[str, int] = dict(self.database.fetch(query))
         return {status: found.get(status.value, 0) for status in Status}
 
-    def _require(self, found: bool, run_id: str) -> None:
+    def _require(self, found: bool, run: int) -> None:
         if not found:
+            run_id = next(run_id for run_id, number in self._numbers.items() if number == run)
             raise StateError(f"The run {run_id} lacks a row or an account that it should have, so nothing was noted.")

@@ -5,7 +5,17 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.journal.codec import dump_row_errors, dumps, item_of, item_values, planned_values, row_values
+from bulkid.journal.codec import (
+    dump_row_errors,
+    dumps,
+    item_of,
+    item_values,
+    pack_items,
+    planned_values,
+    row_values,
+    storable,
+    unpack_items,
+)
 from bulkid.model import Account, Action, DesiredState, Outcome, RowError, RowRequest, RunItem, SheetRow, Status, Via
 from bulkid.resources import DISPLAY_NAME, ROBOT_ACCOUNTS, Field, using
 
@@ -99,6 +109,32 @@ def test_the_columns_of_items_are_what_they_have_always_been(items: list[RunItem
 def test_the_columns_of_items_with_several_fields_are_what_they_have_always_been(items: list[RunItem]) -> None:
     with using(MORE_FIELDS):
         assert planned_values(1, items) == [_planned(1, item, MORE_FIELDS.keys) for item in items]
+
+
+def _stored(items: list[RunItem]) -> list[tuple[object, ...]]:
+    """The columns of items as a database keeps them."""
+    return [tuple(map(storable, columns)) for columns in planned_values(1, items)]
+
+
+@given(st.lists(_items(FEW_TEXTS, 1) | _items(ANY_TEXT, 1), max_size=4))
+def test_items_that_were_packed_have_the_same_columns(items: list[RunItem]) -> None:
+    assert _stored(unpack_items(pack_items(items))) == _stored(items)
+
+
+@given(st.lists(_items(FEW_TEXTS, 3) | _items(ANY_TEXT, 3), max_size=4))
+def test_items_with_several_fields_that_were_packed_have_the_same_columns(items: list[RunItem]) -> None:
+    with using(MORE_FIELDS):
+        assert _stored(unpack_items(pack_items(items))) == _stored(items)
+
+
+def test_items_that_were_packed_before_there_were_more_fields_have_no_value_for_them() -> None:
+    desired = DesiredState("a", "robot", ("New",), ("g",), (), None, (2,))
+    item = RunItem(0, desired, Account("a", "robot", ("Old",), None), "", Outcome(Status.PENDING))
+    text = pack_items([item])
+    with using(MORE_FIELDS):
+        (found,) = unpack_items(text)
+        assert found.desired == desired._replace(values=("New", None, None))
+        assert found.before == Account("a", "robot", ("Old", None, None), None)
 
 
 @given(st.lists(ITEMS, max_size=8))

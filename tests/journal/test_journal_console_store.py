@@ -186,6 +186,7 @@ def write_version_4(place: Place, people: list[tuple[str, float]], issued: list[
             connection.exec_driver_sql(f"DROP TABLE console_{name}")
         connection.exec_driver_sql("DROP TABLE group_refusals")
         connection.exec_driver_sql("DROP TABLE planned_changes")
+        connection.exec_driver_sql("DROP TABLE packed_items")
         STEPS[4](connection)
         for name, at in people:
             values = {"name": name, "role": "admin", "password_hash": f"hash of {name}", "epoch": 1, "created_at": at}
@@ -258,6 +259,7 @@ def test_tokens_of_version_7_go_on_without_an_end(place: Place) -> None:
         ConsoleStore(journal).add_token(record, "hash of t1")
         with journal.database.write() as connection:
             connection.exec_driver_sql("ALTER TABLE console_tokens DROP COLUMN expires_at")
+            connection.exec_driver_sql("DROP TABLE packed_items")
             connection.execute(update(schema_version).values(version=7))
     with place.open() as journal:
         console = ConsoleStore(journal)

@@ -17,6 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from bulkid import runs
 from bulkid.errors import UsageError
+from bulkid.journal import store
+from bulkid.runs.execution import account_sender
 from tests.support.examples import examples
 from tests.support.hurried_clock import Hurried
 from tests.support.life_server import ORG, URL, LifeServer, killed_when, rows_of, serving
@@ -218,5 +220,18 @@ class Organization(RuleBasedStateMachine):
             assert self.present() == self.model
 
 
+class OrganizationOfPackedPlans(Organization):
+    """The same where a plan stays packed, but for the accounts whose requests leave, one at a time."""
+
+    def work(self, command: Command, kill: int | None) -> runs.RunResult | None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(store, "_PACKED_TOGETHER", 1)
+            patch.setattr(account_sender, "INTENT_CHUNK", 1)
+            patch.setattr(store.Journal, "unpack", lambda *_: False)
+            return super().work(command, kill)
+
+
 TestOrganization = Organization.TestCase
 TestOrganization.settings = settings(max_examples=examples(7, soak=100), stateful_step_count=30, deadline=None)
+TestOrganizationOfPackedPlans = OrganizationOfPackedPlans.TestCase
+TestOrganizationOfPackedPlans.settings = settings(TestOrganization.settings, max_examples=examples(5, soak=100))

@@ -380,15 +380,14 @@ def dead_journal() -> Iterator[Callable[[], None]]:
         yield die
 
 
-_WRITES = ("update_run", "intend", "settle", "plan_again", "replace_group")
+_WRITES = ("update_run", "intend", "settle", "plan_again", "replace_group", "unpack", "unpack_all")
 
 
-def _until(name: str, is_dead: Callable[[], bool]) -> Callable[..., None]:
+def _until(name: str, is_dead: Callable[[], bool]) -> Callable[..., object]:
     write = getattr(Journal, name)
 
-    def guarded(self: Journal, *arguments: Any, **named: Any) -> None:
-        if not is_dead():
-            write(self, *arguments, **named)
+    def guarded(self: Journal, *arguments: Any, **named: Any) -> object:
+        return None if is_dead() else write(self, *arguments, **named)
 
     return guarded
 

@@ -412,7 +412,7 @@ class Execution:
         items, plan = PlannedItems(preview, self.context.clock.now()), preview.plan
 
         def write() -> None:
-            self.journal.add_items(self.record.run_id, items)
+            self.journal.add_plan(self.record.run_id, items)
             self._store_approval()
             new_groups = new_groups_in(preview.directory)
             if new_groups:
@@ -461,10 +461,15 @@ class Execution:
         )
 
     async def _run_background_tasks(self) -> None:
-        """Update the metrics, and write the settled rows of the report, while requests are sent."""
+        """Unpack the plan, update the metrics, and write the settled rows of the report, while requests are sent."""
         async with task_group() as tasks:
+            tasks.start_soon(self._unpack_plan)
             tasks.start_soon(self._update_metrics)
             tasks.start_soon(self._write_early)
+
+    async def _unpack_plan(self) -> None:
+        while await in_thread(self.journal.unpack, self.record.run_id):
+            pass
 
     async def _write_early(self) -> None:
         """Write the report's rows as they are settled, so that few are left after the last response."""
