@@ -184,3 +184,46 @@ def test_what_the_server_does_not_find_may_be_a_group_and_not_the_account(code: 
     assert go_on(tmp_path, server).exit_code == 1
     server._put_robotaccount = put  # type: ignore[method-assign]
     check_undone(tmp_path, server, run_id)
+
+
+def test_a_group_request_without_a_clear_answer_is_undone_where_the_account_refuses_its_own(tmp_path: Path) -> None:
+    server = LifeServer(groups=GROUPS, fault=lambda request: "500 after" if "api/Group/" in request.path else "")
+    put = server._put_robotaccount
+    server._put_robotaccount = lambda *_: refusal(400, "It is read-only.")  # type: ignore[method-assign]
+    run_id = begun(tmp_path, server, via="groups", concurrency=1)
+    assert go_on(tmp_path, server).exit_code == 1
+    server.fault, server._put_robotaccount = lambda _: "", put  # type: ignore[method-assign]
+    for row in rows_of(tmp_path, run_id).values():
+        assert (row.status, row.error_code) == (Status.FAILED, "partly_applied")
+    assert undone(tmp_path, server) == dict.fromkeys(NAMES, Status.UPDATED)
+    assert not any(account["groupIds"] for account in server.accounts.values())
+
+
+def test_a_display_name_of_a_killed_attempt_is_undone_where_the_resume_fails(tmp_path: Path) -> None:
+    """Another client has taken the account out of the groups meanwhile, so that it must be sent again."""
+    server = LifeServer(groups=GROUPS)
+    begun(tmp_path, server, via="accounts", concurrency=1, display_name="New")
+
+    def has_passed(request: Request, moment: str) -> bool:
+        return moment == "after" and request.method == "PUT"
+
+    assert killed_when(server, has_passed, lambda stop: go_on(tmp_path, server, stop=stop))
+    account = server.named("a")
+    assert account is not None
+    account["groupIds"].clear()
+    server.locked.add("a")
+    assert go_on(tmp_path, server).exit_code == 1
+    server.locked.clear()
+    assert undone(tmp_path, server) == dict.fromkeys(NAMES, Status.UPDATED)
+    assert account["displayName"] == "Old"
+
+
+def test_what_another_client_did_before_any_request_left_is_no_part_of_the_change(tmp_path: Path) -> None:
+    server = ClosedGroup(groups=GROUPS)
+    run_id = begun(tmp_path, server, via="accounts")
+    for account in server.accounts.values():
+        account["groupIds"].append("g-1")
+    assert go_on(tmp_path, server).exit_code == 1
+    assert {row.error_code for row in rows_of(tmp_path, run_id).values()} == {"400"}
+    with pytest.raises(UsageError, match="changed nothing"):
+        undone(tmp_path, server)
