@@ -235,12 +235,20 @@ def is_own(request: web.Request, host: str) -> bool:
         return False
     if not name or parts.username is not None or parts.path:
         return False
-    name = name.removesuffix(".")
-    public = {each.lower().removesuffix(".") for each in console.serve.public_names}
+    name, public = _canonical(name), set(map(_canonical, console.serve.public_names))
     if console.serve.behind_proxy:  # the proxy's port may be any
         return name in public
-    own = public | own_names(console.serve.host, _local_address(request))
+    own = public.union(map(_canonical, own_names(console.serve.host, _local_address(request))))
     return name in own and port in {None, console.serve.port}
+
+
+def _canonical(name: str) -> str:
+    """Write the name of a host as browsers send it: in small letters, and an IPv6 address in its shortest form."""
+    name = name.lower().removesuffix(".")
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return name
 
 
 _ALL_ADDRESSES: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound

@@ -304,11 +304,11 @@ async def test_style_sheet_and_health_alone_are_served_under_any_host_name(conso
             assert (await console.browser.get(path, headers=elsewhere)).status == 421, path
 
 
-async def test_behind_a_proxy_a_public_name_counts_in_any_case(tmp_path: Path) -> None:
+async def test_behind_a_proxy_a_public_name_counts_in_any_spelling(tmp_path: Path) -> None:
     async with team(tmp_path) as console:
-        port = console.console.serve.port
-        console.console.serve = ServeOptions(port=port, behind_proxy=True, public_names=("Bulkid.example.COM",))
-        for host, status in ((b"bulkid.EXAMPLE.com", 401), (b"127.0.0.1", 421)):
+        port, names = console.console.serve.port, ("Bulkid.example.COM", "2001:0DB8::0:1")
+        console.console.serve = ServeOptions(port=port, behind_proxy=True, public_names=names)
+        for host, status in ((b"bulkid.EXAMPLE.com", 401), (b"[2001:db8::1]", 401), (b"127.0.0.1", 421)):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\nConnection: close\r\n\r\n")
             answer = await asyncio.wait_for(reader.read(), 20)
