@@ -1,5 +1,6 @@
 """A job resumes its run with the number of failures that the job allows now."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,4 @@ async def test_a_run_that_had_too_many_failures_goes_on_once_the_job_allows_more
         resumed, *_ = (await start(allowed)).runs
     assert (resumed.run.run_id, resumed.exit_code) == (first.runs[0].run.run_id, 1)
     assert (resumed.summary["updated"], resumed.summary["failed"]) == (17, 3)
+    assert resumed.run.options["max_failures"] == asdict(allowed or FailureBound())  # also for `bulkid resume`
