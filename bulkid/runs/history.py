@@ -226,6 +226,18 @@ async def lock_run(
             f"Run {record.run_id} ({record.source}) is still under way: process {latest.pid} on {latest.host}.",
             hint=f"Wait until it has ended, or stop it. Then it can be {then}.",
         ) from None
+    if record.status is RunStatus.RUNNING and record.finished_at is not None:
+        await in_thread(_forget_end, journal, record.run_id)
+
+
+def _forget_end(journal: Journal, run_id: str) -> None:
+    """Take back the time of the end of a run that was killed while it wrote its report.
+
+    Else :func:`report` would wait for that end for as long as another process works on the run.
+    """
+    latest = journal.get_run(run_id)
+    if latest is not None and latest.status is RunStatus.RUNNING:
+        journal.update_run(run_id, finished_at=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from bulkid.journal.store import Journal, open_journal
 from bulkid.model import Outcome, RunStatus
 from bulkid.report.writer import OpenReport
 from bulkid.runs import Context
+from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution import finish
 from bulkid.runs.history import find_resumable, lock_run, report, run_lock, with_actual_status
 from tests.support.journal_data import FAILED, RUN, UPDATED, begin, record
@@ -165,3 +166,26 @@ def test_a_report_that_is_put_in_place_while_the_run_writes_its_own_is_written_a
             run.join()
     assert not (folder / "retry.csv").exists()
     assert (result.status, result.summary["updated"], result.summary["pending"]) == (RunStatus.COMPLETED, 3, 0)
+
+
+async def test_a_report_does_not_wait_for_the_end_of_a_run_that_was_killed_while_it_wrote_its_own(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process undoes or resumes that run, which may take hours."""
+    begin(journal, 3)
+    journal.update_run(RUN, status=RunStatus.RUNNING, finished_at=1_770_000_009.0)
+    killed = journal.get_run(RUN)
+    assert killed is not None
+    write, reports = finish.write, 0
+
+    def counted(*arguments: Any, **more: Any) -> Any:
+        nonlocal reports
+        reports += 1
+        assert reports < 5, "the report is written again and again"
+        return write(*arguments, **more)
+
+    monkeypatch.setattr(finish, "write", counted)
+    async with AsyncExitStack() as stack:
+        await lock_run(stack, journal, killed, Context())
+        result = await in_thread(lambda: report(RUN, state_dir=tmp_path, report_dir=tmp_path / "reports"))
+    assert (result.status, result.summary["pending"], reports) == (RunStatus.RUNNING, 3, 1)
