@@ -318,6 +318,15 @@ async def test_no_retry_takes_the_rows_of_a_run_to_another_server(tmp_path: Path
         assert f"Run {run_id} was begun on a real server, but this console uses another server." in page.text
 
 
+async def test_a_resume_of_a_complete_run_is_refused_and_never_recorded_as_done(console: World) -> None:
+    run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(2))))
+    await console.browser.run_ended(run_id)
+    page = await console.browser.post(f"/runs/{run_id}/resume")
+    assert (page.status, f"Run {run_id} is complete: nothing is pending." in page.text) == (400, True)
+    entries = [entry.action for entry in console.console.store.audit_entries() if "resume" in entry.action]
+    assert entries == ["resume refused"]
+
+
 async def test_what_the_console_advises_to_do_in_a_terminal_has_the_options_of_the_run(tmp_path: Path) -> None:
     async with world(tmp_path, quota=(QuotaRule("PUT", 1, 3600.0),)) as console:
         named_by = (("--profile", "eu"), ("--state-dir", "/state"))
