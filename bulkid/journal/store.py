@@ -28,11 +28,11 @@ from bulkid.journal.bulk import ExecuteMany, InsertMany, ranges
 from bulkid.journal.database import PAGE, Database, open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.locks import LockHandle
-from bulkid.journal.schema import entries, packed_items, planned_changes, rows, runs
+from bulkid.journal.packed_items import MOVED_TOGETHER, PACKED_TOGETHER, PackedItems
+from bulkid.journal.schema import entries, planned_changes, rows, runs
 from bulkid.model import Outcome, Phase, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
 
 _BATCH_SIZE = 1000  # items turned into columns at a time
-_PACKED_TOGETHER = 256  # items in one row of `packed_items`: 1.5 ms to unpack, during which no response is handled
 _NAMED = 5  # how many runs a message names
 
 RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
@@ -65,9 +65,13 @@ REPORT_COLUMNS = (
 """What ``codec.report_row`` takes."""
 
 
-def _is_untouched(item: RunItem) -> bool:
-    """Whether nothing was sent for an item, and nothing has come of it."""
-    return not item.intended and item.outcome == codec.PENDING
+def _parted(items: Sequence[RunItem]) -> tuple[list[RunItem], list[RunItem]]:
+    """Part the items that nothing was sent for, and nothing has come of, from the others."""
+    untouched: list[RunItem] = []
+    others: list[RunItem] = []
+    for item in items:
+        (others if item.intended or item.outcome != codec.PENDING else untouched).append(item)
+    return untouched, others
 
 
 def _values(names: Sequence[str]) -> dict[str, Any]:
@@ -98,11 +102,6 @@ _PLANNED_CHANGE_COLUMNS = tuple(planned_changes.c.keys())
 _INSERT_PLANNED_CHANGES = InsertMany(
     insert(planned_changes).values(_values(_PLANNED_CHANGE_COLUMNS)), _PLANNED_CHANGE_COLUMNS
 )
-_FIRST_PACKED = select(func.min(packed_items.c.first)).where(packed_items.c.run == bindparam("in_run"))
-_THIS_PACKED = and_(packed_items.c.run == bindparam("in_run"), packed_items.c.first == bindparam("number"))
-_PACKED = select(packed_items.c.packed).where(_THIS_PACKED)
-_DROP_PACKED = delete(packed_items).where(_THIS_PACKED)
-_LOCK_RUN = select(runs.c.run).where(runs.c.run == bindparam("in_run")).with_for_update()  # SQLite locks the whole file
 _LINK = ExecuteMany(
     update(rows)
     .values(entry=rows.c.row - bindparam("ahead"))
@@ -178,6 +177,7 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._numbers: dict[str, int] = {}
+        self._packed = PackedItems(self._insert_items)
 
     def __enter__(self) -> Self:
         return self
@@ -336,18 +336,15 @@ class Journal:
         """
         run = self._run(run_id)
         with self.database.write() as connection:
-            for batch in batched(planned, _PACKED_TOGETHER):
-                untouched = [item for item in batch if _is_untouched(item)]
+            for batch in batched(planned, PACKED_TOGETHER):
+                untouched, others = _parted(batch)
                 if untouched:
-                    values = {"run": run, "first": untouched[0].number, "packed": codec.pack_items(untouched)}
-                    connection.execute(insert(packed_items).values(values))
-                if len(untouched) < len(batch):
-                    self._insert_items(connection, run, [item for item in batch if not _is_untouched(item)])
+                    self._packed.add(connection, run, untouched)
+                if others:
+                    self._insert_items(connection, run, others)
 
     def _insert_items(self, connection: Connection, run: int, items: Sequence[RunItem]) -> None:
-        untouched, others = list[RunItem](), list[RunItem]()
-        for item in items:
-            (untouched if _is_untouched(item) else others).append(item)
+        untouched, others = _parted(items)
         _INSERT_UNTOUCHED.run(connection, codec.planned_values(run, untouched))
         _INSERT_ITEMS.run(connection, codec.item_values(run, others))
         links = [(row, item.number) for item in items for row in item.desired.rows]
@@ -356,15 +353,12 @@ class Journal:
 
     @repeated
     def unpack(self, run_id: str) -> bool:
-        """Move some packed items of a run into place, those of the lowest numbers; False where there are none.
-
-        Several processes may do so at once.
-        """
+        """Move some packed items of a run into place, those of the lowest numbers; False where there are none."""
         run = self._run(run_id)
         with self.database.write() as connection:
-            first = self._first_packed(connection, run)
+            first = self._packed.first(connection, run)
             if first is not None:
-                self._unpack(connection, run, first)
+                self._packed.move(connection, run, first + MOVED_TOGETHER - 1)
         return first is not None
 
     @repeated
@@ -372,29 +366,10 @@ class Journal:
         """Move all packed items of a run into place."""
         run = self._run(run_id)
         with self.database.read() as connection:  # to look waits for nobody
-            if self._first_packed(connection, run) is None:
+            if self._packed.first(connection, run) is None:
                 return
         with self.database.write() as connection:
-            self._unpack(connection, run)
-
-    @staticmethod
-    def _first_packed(connection: Connection, run: int) -> int | None:
-        """Return the lowest number of the packed items of a run."""
-        first: int | None = connection.execute(_FIRST_PACKED, {"in_run": run}).scalar()
-        return first
-
-    def _unpack(self, connection: Connection, run: int, last: int | None = None) -> None:
-        """Move the packed items up to number ``last`` into place, and those that are packed with them."""
-        locked = False
-        while (first := self._first_packed(connection, run)) is not None and (last is None or first <= last):
-            if not locked:  # of several that unpack at once, one goes on; then look again
-                connection.execute(_LOCK_RUN, {"in_run": run})
-                locked = True
-                continue
-            packed = {"in_run": run, "number": first}
-            items = codec.unpack_items(connection.execute(_PACKED, packed).scalar_one())
-            connection.execute(_DROP_PACKED, packed)
-            self._insert_items(connection, run, items)
+            self._packed.move(connection, run)
 
     @repeated
     def forget_rows(self, run_id: str) -> None:
@@ -420,7 +395,7 @@ class Journal:
             if connection.execute(select(sent)).scalar():
                 raise StateError(f"The run {run_id} has sent requests already: its plan cannot be made again.")
             connection.execute(delete(entries).where(entries.c.run == run))
-            connection.execute(delete(packed_items).where(packed_items.c.run == run))
+            self._packed.drop(connection, run)
             clear_rows(connection, run)
 
     @repeated
@@ -434,7 +409,7 @@ class Journal:
         """
         run = self._run(run_id)
         with self.database.write() as connection:
-            self._unpack(connection, run)
+            self._packed.move(connection, run)
             for batch in batched(planned, _BATCH_SIZE):
                 columns = codec.planned_values(run, batch)
                 values = [(before, changes, run, number) for _, number, _, _, _, before, changes in columns]
@@ -449,7 +424,7 @@ class Journal:
         """
         run = self._run(run_id)
         with self.database.write() as connection:
-            self._unpack(connection, run, max(numbers, default=-1))
+            self._packed.move(connection, run, max(numbers, default=-1))
             # Items are sent in their order, so that a chunk of 256 is one statement instead of 256: 0.5 ms, not 1.4.
             spans = ranges(zip(numbers, numbers, strict=True))
             touched = _INTEND.run(connection, [(at, via.value, run, first, last) for _, first, last in spans])
@@ -474,7 +449,7 @@ class Journal:
                 settled.append(values)
         created = [(outcome.account_id, run, number) for number, outcome in outcomes if outcome.account_id]
         with self.database.write() as connection:
-            self._unpack(connection, run, max((number for number, _ in outcomes), default=-1))
+            self._packed.move(connection, run, max((number for number, _ in outcomes), default=-1))
             _SET_ACCOUNT_ID.run(connection, created)
             _STILL_PENDING.run(connection, pending)
             self._require(_SETTLE.run(connection, settled) == len(settled), run)
@@ -510,7 +485,7 @@ class Journal:
         run = self._run(run_id)
         replaced = func.replace(entries.c.wish, codec.dumps(old), codec.dumps(new))
         with self.database.write() as connection:
-            self._unpack(connection, run)
+            self._packed.move(connection, run)
             connection.execute(update(entries).values(wish=replaced).where(entries.c.run == run))
 
     # --- what came of it

@@ -29,7 +29,8 @@ UNCHANGED = Outcome(Status.UNCHANGED, finished_at=1.0)
 @pytest.fixture(autouse=True, scope="module")
 def small_packs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_PACKED_TOGETHER", 3)
+        patch.setattr(store, "PACKED_TOGETHER", 3)
+        patch.setattr(store, "MOVED_TOGETHER", 1)
         yield
 
 
@@ -162,9 +163,9 @@ operations = st.one_of(
 
 
 @settings(max_examples=examples(40, soak=400), deadline=None)
-@given(sequence=st.lists(operations, max_size=8))
+@given(sequence=st.lists(operations, max_size=8), reopened=st.booleans())
 def test_a_packed_plan_comes_out_as_one_that_was_never_packed(
-    sequence: list[Callable[[Journal], object]],
+    sequence: list[Callable[[Journal], object]], reopened: bool
 ) -> None:
     folder = Path(tempfile.mkdtemp(prefix="bulkid-test-", dir=TEMPORARY))
     try:
@@ -172,6 +173,8 @@ def test_a_packed_plan_comes_out_as_one_that_was_never_packed(
             packed, plain = (opened.enter_context(open_journal(folder / name)) for name in ("packed", "plain"))
             begin(packed)
             begin(plain, Journal.add_items)
+            if reopened:  # else the items that were packed are still in memory
+                packed = opened.enter_context(open_journal(folder / "packed"))
             for operation in sequence:
                 found, expected = operation(packed), operation(plain)
                 assert found == expected or isinstance(found, bool)  # `unpack` has nothing to do in the plain one
