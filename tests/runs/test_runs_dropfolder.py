@@ -830,6 +830,31 @@ def test_a_run_of_a_server_is_not_continued_in_the_sandbox(
     assert inbox.places() == {"archive": ["a.csv", "b.csv"]}
 
 
+def test_a_run_of_another_server_holds_up_no_other_file_of_a_job(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that moves to another server for good would take no file any more, and no prune would remove the run."""
+    inbox.sheet("a.csv", "A")
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise ConnectionFailedError("The server is away.")
+
+    async def work(server: Sandbox) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(execution, "apply", away)
+            stopped = await inbox.work(server)
+        assert stopped.exit_code == 3
+        inbox.sheet("b.csv", "B")
+        async with Sandbox(SandboxOptions(accounts=20, limits=())) as other:
+            assert (await inbox.work(other)).exit_code == 2
+            assert names(other)["robot-0001"] == "B 1"
+        assert f"a.csv is left alone: its run {stopped.runs[0].run.run_id} is one of {server.url}" in inbox.warnings[-1]
+        assert inbox.places() == {"working": ["a.csv"], "archive": ["b.csv"]}
+        assert (await inbox.work(server)).exit_code == 0
+        assert names(server)["robot-0001"] == "A 1"
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv", "b.csv"]}
+
+
 def test_a_file_that_was_tried_is_run_also_where_another_one_has_its_name_by_now(inbox: Inbox) -> None:
     inbox.sheet("a.csv", "A")
     inbox.options = replace(inbox.options, sandbox=True)

@@ -302,8 +302,9 @@ class _FolderJob:
 
         Return whether it was one of these.
         """
+        is_elsewhere = not await in_thread(has_destination_of, record, self.attempt.job)
         if record.status in _EXIT_CODES:  # only its file was not put away
-            if not await in_thread(has_destination_of, record, self.attempt.job):
+            if is_elsewhere:
                 self._note(
                     f"{plain_name(file.name)}: run {record.run_id} has sent it to {record.base_url}. To run it for "
                     "this job's server too, drop it again."
@@ -315,11 +316,15 @@ class _FolderJob:
             self._note(f"{plain_name(file.name)}: run {record.run_id} was undone since, and is not continued.")
             await self._close(file, ARCHIVE)
             return True
-        if self.attempt.job.options.sandbox and not record.options.get("sandbox"):
+        in_sandbox = self.attempt.job.options.sandbox
+        if is_elsewhere and (in_sandbox or record.phase == Phase.PLANNED):  # without a plan it has sent nothing there
+            where = "without the sandbox" if in_sandbox else "for that server and organisation"
             self.attempt.context.hooks.warn(
                 f"{self.drop.folder / file.working} is left alone: its run {record.run_id} is one of "
-                f"{record.base_url}. Start the job without the sandbox to finish it."
+                f"{record.base_url}. Start the job {where} to finish it."
             )
+            if not in_sandbox:
+                self.attempt.codes.append(EXIT_USAGE)
             return True
         return False
 
