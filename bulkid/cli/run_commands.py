@@ -4,6 +4,7 @@ They import what prints to a terminal only where they print: a run that is quiet
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 from bulkid import runs as library
@@ -15,6 +16,7 @@ from bulkid.cli.stdio import is_interactive, print_json
 from bulkid.cli.terminal import use_logs
 from bulkid.config.settings import Settings
 from bulkid.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_ROWS_FAILED, BulkidError, UsageError
+from bulkid.identity.aiohttp_import import import_aiohttp
 from bulkid.model import Phase, RunRecord, RunStatus
 from bulkid.report.summary import as_options, how_to_report
 from bulkid.text import count_of, unnumbered
@@ -27,7 +29,8 @@ def run(source: str, settings: Settings, *, show_all: bool = False) -> int:
             require_source(source)
         raise _no_terminal("Look at it with `bulkid plan`, and run with --yes.")
     opened, name = open_source(source)
-    return _run(lambda *arguments: library.run(opened, *arguments, name=name), settings, show_all=show_all)
+    import_aiohttp()
+    return _run(partial(library.run, opened, name=name), settings, show_all=show_all)
 
 
 def _no_terminal(hint: str) -> UsageError:
@@ -41,7 +44,8 @@ def run_plan(path: str, settings: Settings, *, show_all: bool = False) -> int:
         with errors_as_json("run", wanted=settings.json):
             library.require_plan_file(Path(path))
         raise _no_terminal("To apply it without being asked, add --yes.")
-    return _run(lambda *arguments: library.run_plan(Path(path), *arguments), settings, show_all=show_all)
+    import_aiohttp()
+    return _run(partial(library.run_plan, Path(path)), settings, show_all=show_all)
 
 
 def undo(text: str, settings: Settings, *, recreate: bool = False, show_all: bool = False) -> int:
@@ -51,12 +55,8 @@ def undo(text: str, settings: Settings, *, recreate: bool = False, show_all: boo
         in_sandbox = _is_in_sandbox(record, settings, "undone")
     if not settings.yes and not is_interactive():
         raise _no_terminal("To undo it without being asked, add --yes.")
-    return _run(
-        lambda *arguments: library.undo(text, *arguments, recreate=recreate),
-        settings,
-        use_sandbox=in_sandbox,
-        show_all=show_all,
-    )
+    import_aiohttp()
+    return _run(partial(library.undo, text, recreate=recreate), settings, use_sandbox=in_sandbox, show_all=show_all)
 
 
 def _is_in_sandbox(record: RunRecord, settings: Settings, done: str) -> bool:
@@ -116,7 +116,6 @@ def _run(
 ) -> int:
     """Run something within its schedule, show its progress and print the result.
 
-    ``begin`` imports the library's function, and with it aiohttp, only when it is called: in the event loop.
     ``ask`` None asks unless the settings say yes; ``use_sandbox`` None follows the settings. The command exits with
     ``exit_code_outside_schedule`` where the schedule does not allow a start.
     """

@@ -134,8 +134,8 @@ def run_event_loop(work: Callable[[], Awaitable[T]]) -> T:
     """
     import anyio
 
-    from bulkid.cli.aiohttp_import import import_aiohttp
     from bulkid.consume import limit_malloc
+    from bulkid.identity.aiohttp_import import import_aiohttp
 
     import_aiohttp()
     limit_malloc()  # before there are threads

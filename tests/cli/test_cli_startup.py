@@ -97,7 +97,7 @@ def test_a_list_of_runs_needs_the_database_alone(tmp_path: Path) -> None:
 
 CERTIFICATES = """
 import os, ssl, sys
-from bulkid.cli.aiohttp_import import import_aiohttp
+from bulkid.identity.aiohttp_import import import_aiohttp
 before = dict(os.environ)
 import_aiohttp()
 from aiohttp import connector
@@ -125,7 +125,7 @@ def test_aiohttp_is_imported_without_loading_the_certificates_of_the_system_whic
 
 def test_what_runs_in_an_event_loop_imports_aiohttp_so(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
-    monkeypatch.setattr("bulkid.cli.aiohttp_import.import_aiohttp", lambda: seen.append(True))
+    monkeypatch.setattr("bulkid.identity.aiohttp_import.import_aiohttp", lambda: seen.append(True))
 
     async def work() -> list[bool]:
         return list(seen)
