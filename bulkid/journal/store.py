@@ -328,9 +328,9 @@ class Journal:
     def add_plan(self, run_id: str, planned: Iterable[RunItem]) -> None:
         """Keep items as :meth:`add_items` does, in half the time: those that nothing has come of are packed.
 
-        A packed item is as durable as any other. Until :meth:`unpack` has moved it into place, its rows count as
-        pending, and :meth:`settled_rows` and the queries of other modules see rows without an item. Every other method
-        that needs an item unpacks it.
+        A packed item is as durable as any other. Until :meth:`unpack` has moved it into place, its rows have no item:
+        :meth:`counts` and :meth:`settled_rows` take them for pending, as they are. Whatever else needs an item moves it
+        first.
 
         ``planned`` is iterated once more where the connection to the database is lost.
         """
