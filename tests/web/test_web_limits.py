@@ -524,19 +524,25 @@ def nothing_planned(spawn: Any = None) -> UploadedSheets:
     return UploadedSheets(target, runs.RunOptions(), runs.Context(), spawn, lambda _upload, _preview: None)
 
 
-async def test_a_preview_stays_when_another_request_reads_its_sheet_at_the_same_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    subject, uploads = nothing_planned(lambda _work: None), Uploads(tmp_path)
-    made, slow, go_on = put(uploads, "ada", 10), anyio.Event(), anyio.Event()
+def slow_first_reading(subject: UploadedSheets, monkeypatch: pytest.MonkeyPatch) -> tuple[anyio.Event, anyio.Event]:
+    """Have the first reading of a sheet wait. The first event tells that it has begun, the second one ends it."""
+    begun, go_on = anyio.Event(), anyio.Event()
 
     async def read(_function: Any) -> uploaded_sheets.ParsedUpload:
-        if not slow.is_set():
-            slow.set()
+        if not begun.is_set():
+            begun.set()
             await go_on.wait()
         return uploaded_sheets.ParsedUpload()
 
     monkeypatch.setattr(subject, "read", read)
+    return begun, go_on
+
+
+async def test_a_preview_stays_when_another_request_reads_its_sheet_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, uploads = nothing_planned(lambda _work: None), Uploads(tmp_path)
+    made, (slow, go_on) = put(uploads, "ada", 10), slow_first_reading(subject, monkeypatch)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(subject.get, made)
         await slow.wait()
@@ -549,15 +555,7 @@ async def test_a_preview_stays_when_a_request_has_read_the_record_of_its_sheet_b
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subject, uploads = nothing_planned(lambda _work: None), Uploads(tmp_path)
-    made, slow, go_on = put(uploads, "ada", 10), anyio.Event(), anyio.Event()
-
-    async def read(_function: Any) -> uploaded_sheets.ParsedUpload:
-        if not slow.is_set():
-            slow.set()
-            await go_on.wait()
-        return uploaded_sheets.ParsedUpload()
-
-    monkeypatch.setattr(subject, "read", read)
+    made, (slow, go_on) = put(uploads, "ada", 10), slow_first_reading(subject, monkeypatch)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(subject.get, made)
         await slow.wait()
