@@ -10,10 +10,10 @@ def import_aiohttp() -> None:
     """Import aiohttp without its loading the operating system's certificates twice, where it was not imported yet.
 
     While it is imported, aiohttp makes two TLS contexts for sessions that bring none, which takes up to 0.1 s. Sessions
-    of bulkid bring their own (:func:`bulkid.identity.http_session.open_session`), so those two may trust nobody. A
-    program that uses bulkid as a library may need them: only the ``bulkid`` command calls this. Call it before a
-    function of :mod:`bulkid.runs` is looked up that sends requests, since that imports aiohttp; and before the process
-    has other threads, since it sets a variable of the environment for that time.
+    of bulkid bring their own (:func:`bulkid.identity.http_session.open_session`), so those two may be without any
+    certificate. A program that uses bulkid as a library may need them: only the ``bulkid`` command calls this. Call it
+    before a function of :mod:`bulkid.runs` is looked up that sends requests, since that imports aiohttp; and before the
+    process has other threads, since it sets a variable of the environment for that time.
     """
     if "aiohttp" in sys.modules:
         return

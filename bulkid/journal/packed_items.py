@@ -5,6 +5,7 @@ server is at work.
 """
 
 from collections.abc import Callable, Sequence
+from math import inf
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
 
@@ -41,7 +42,7 @@ class PackedItems:
     def __init__(self, insert_items: Callable[[Connection, int, Sequence[RunItem]], None]) -> None:
         self._insert_items = insert_items
         # What this process has packed, by run and first number: to read it again takes as long as the rest of moving
-        # it. Nobody else makes a plan for the run meanwhile, since this process holds the organisation's lock.
+        # it. No other process makes a plan for the run meanwhile, since this one holds the organisation's lock.
         self._known: dict[tuple[int, int], Sequence[RunItem]] = {}
 
     def add(self, connection: Connection, run: int, items: Sequence[RunItem]) -> None:
@@ -55,25 +56,26 @@ class PackedItems:
         found: int | None = connection.execute(_FIRST, {"in_run": run}).scalar()
         return found
 
-    def move(self, connection: Connection, run: int, last: int | None = None) -> None:
-        """Move the items up to number ``last`` into place, and those that are packed with them; None: all items.
+    def move(self, connection: Connection, run: int, last: float = inf) -> None:
+        """Move the items up to number ``last`` into place, and those that are packed with them.
 
         Several processes may do so at once.
         """
-        locked = False
-        while (first := self.first(connection, run)) is not None and (last is None or first <= last):
-            if not locked:  # one process after the other; then look again
-                connection.execute(_LOCK_RUN, {"in_run": run})
-                locked = True
-                continue
-            this = {"in_run": run, "number": first}
-            items = self._known.pop((run, first), None)
-            if items is None:
-                items = codec.unpack_items(connection.execute(_PACKED, this).scalar_one())
-            connection.execute(_DROP, this)
-            self._insert_items(connection, run, items)
+        first = self.first(connection, run)
         if first is None:  # another process may have moved what is known here
             self._forget(run)
+        elif first <= last:
+            connection.execute(_LOCK_RUN, {"in_run": run})  # one process after the other: so look again
+            while (first := self.first(connection, run)) is not None and first <= last:
+                self._move_row(connection, run, first)
+
+    def _move_row(self, connection: Connection, run: int, first: int) -> None:
+        this = {"in_run": run, "number": first}
+        items = self._known.pop((run, first), None)
+        if items is None:
+            items = codec.unpack_items(connection.execute(_PACKED, this).scalar_one())
+        connection.execute(_DROP, this)
+        self._insert_items(connection, run, items)
 
     def drop(self, connection: Connection, run: int) -> None:
         """Delete the packed items of a run."""

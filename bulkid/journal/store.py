@@ -365,7 +365,7 @@ class Journal:
     def unpack_all(self, run_id: str) -> None:
         """Move all packed items of a run into place."""
         run = self._run(run_id)
-        with self.database.read() as connection:  # to look waits for nobody
+        with self.database.read() as connection:  # a look waits for no other transaction
             if self._packed.first(connection, run) is None:
                 return
         with self.database.write() as connection:

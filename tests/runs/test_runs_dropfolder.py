@@ -800,6 +800,19 @@ def test_a_file_that_was_tried_in_the_sandbox_is_run_on_the_server(is_interrupte
     assert inbox.places() == {"archive": ["a.csv"] if is_interrupted else ["a-2.csv", "a.csv"]}
 
 
+async def interrupted_at(stage: str, inbox: Inbox, server: Sandbox, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Start the job on a server that is away from a stage of the run on; return the id of that run."""
+
+    async def away(*_: Any, **__: Any) -> None:
+        raise ConnectionFailedError("The server is away.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(execution, stage, away)
+        stopped = await inbox.work(server)
+    assert stopped.exit_code == 3
+    return stopped.runs[0].run.run_id
+
+
 @pytest.mark.parametrize("stage", ["prepare", "apply"])  # before and after there is a plan
 def test_a_run_of_a_server_is_not_continued_in_the_sandbox(
     stage: str, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
@@ -807,20 +820,14 @@ def test_a_run_of_a_server_is_not_continued_in_the_sandbox(
     """The file would count as done, and nobody would send it."""
     inbox.sheet("a.csv", "A")
 
-    async def away(*_: Any, **__: Any) -> None:
-        raise ConnectionFailedError("The server is away.")
-
     async def work(server: Sandbox) -> None:
-        with monkeypatch.context() as patched:
-            patched.setattr(execution, stage, away)
-            stopped = await inbox.work(server)
-        assert stopped.exit_code == 3
+        run_id = await interrupted_at(stage, inbox, server, monkeypatch)
         inbox.options = replace(inbox.options, sandbox=True)
         inbox.sheet("b.csv", "B")
         async with Sandbox(SandboxOptions(accounts=20, limits=())) as sandbox:
             assert (await inbox.work(sandbox)).exit_code == 0
             assert names(sandbox)["robot-0001"] == "B 1"
-        assert f"a.csv is left alone: its run {stopped.runs[0].run.run_id} is one of {server.url}" in inbox.warnings[-1]
+        assert f"a.csv is left alone: its run {run_id} is one of {server.url}" in inbox.warnings[-1]
         assert inbox.places() == {"working": ["a.csv"], "archive": ["b.csv"]}
         inbox.options = replace(inbox.options, sandbox=False)
         assert (await inbox.work(server)).exit_code == 0
@@ -834,19 +841,13 @@ def test_a_run_of_another_server_holds_up_no_other_file_of_a_job(inbox: Inbox, m
     """A job that moves to another server for good would take no file any more, and no prune would remove the run."""
     inbox.sheet("a.csv", "A")
 
-    async def away(*_: Any, **__: Any) -> None:
-        raise ConnectionFailedError("The server is away.")
-
     async def work(server: Sandbox) -> None:
-        with monkeypatch.context() as patched:
-            patched.setattr(execution, "apply", away)
-            stopped = await inbox.work(server)
-        assert stopped.exit_code == 3
+        run_id = await interrupted_at("apply", inbox, server, monkeypatch)
         inbox.sheet("b.csv", "B")
         async with Sandbox(SandboxOptions(accounts=20, limits=())) as other:
             assert (await inbox.work(other)).exit_code == 2
             assert names(other)["robot-0001"] == "B 1"
-        assert f"a.csv is left alone: its run {stopped.runs[0].run.run_id} is one of {server.url}" in inbox.warnings[-1]
+        assert f"a.csv is left alone: its run {run_id} is one of {server.url}" in inbox.warnings[-1]
         assert inbox.places() == {"working": ["a.csv"], "archive": ["b.csv"]}
         assert (await inbox.work(server)).exit_code == 0
         assert names(server)["robot-0001"] == "A 1"

@@ -9,8 +9,9 @@ import stat
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -524,9 +525,13 @@ def nothing_planned(spawn: Any = None) -> UploadedSheets:
     return UploadedSheets(target, runs.RunOptions(), runs.Context(), spawn, lambda _upload, _preview: None)
 
 
-def slow_first_reading(subject: UploadedSheets, monkeypatch: pytest.MonkeyPatch) -> tuple[anyio.Event, anyio.Event]:
-    """Have the first reading of a sheet wait. The first event tells that it has begun, the second one ends it."""
-    begun, go_on = anyio.Event(), anyio.Event()
+@asynccontextmanager
+async def during_a_slow_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[UploadedSheets, Uploads, Upload]]:
+    """Have a request read a sheet, which takes as long as the block; other requests read it at once."""
+    subject, uploads = nothing_planned(lambda _work: None), Uploads(tmp_path)
+    made, begun, go_on = put(uploads, "ada", 10), anyio.Event(), anyio.Event()
 
     async def read(_function: Any) -> uploaded_sheets.ParsedUpload:
         if not begun.is_set():
@@ -535,33 +540,27 @@ def slow_first_reading(subject: UploadedSheets, monkeypatch: pytest.MonkeyPatch)
         return uploaded_sheets.ParsedUpload()
 
     monkeypatch.setattr(subject, "read", read)
-    return begun, go_on
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(subject.get, made)
+        await begun.wait()
+        yield subject, uploads, made
+        go_on.set()
 
 
 async def test_a_preview_stays_when_another_request_reads_its_sheet_at_the_same_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject, uploads = nothing_planned(lambda _work: None), Uploads(tmp_path)
-    made, (slow, go_on) = put(uploads, "ada", 10), slow_first_reading(subject, monkeypatch)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(subject.get, made)
-        await slow.wait()
+    async with during_a_slow_reading(tmp_path, monkeypatch) as (subject, _, made):
         task = subject.begin_preview(await subject.get(made))
-        go_on.set()
     assert (await subject.get(made)).preview is task
 
 
 async def test_a_preview_stays_when_a_request_has_read_the_record_of_its_sheet_before_that_was_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subject, uploads = nothing_planned(lambda _work: None), Uploads(tmp_path)
-    made, (slow, go_on) = put(uploads, "ada", 10), slow_first_reading(subject, monkeypatch)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(subject.get, made)
-        await slow.wait()
+    async with during_a_slow_reading(tmp_path, monkeypatch) as (subject, uploads, made):
         changed = uploads.keep(replace(made, reading=ReadOptions(delimiter=";"), by=("ada", "bob")))
         task = subject.begin_preview(await subject.get(changed))
-        go_on.set()
     for record in (changed, made, changed):
         found = await subject.get(record)
         assert (found.preview, found.upload) == (task, changed)
