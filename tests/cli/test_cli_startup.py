@@ -131,3 +131,32 @@ def test_what_runs_in_an_event_loop_imports_aiohttp_so(monkeypatch: pytest.Monke
         return list(seen)
 
     assert run_event_loop(work) == [True]
+
+
+COMMAND_CERTIFICATES = COMMAND.replace(
+    '" ".join(sys.modules)', "str(len(sys.modules['aiohttp.connector']._SSL_CONTEXT_VERIFIED.get_ca_certs()))"
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system's own store is read as well")
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_command_that_connects_loads_no_certificates_for_aiohttp(command: str, sheet: str, tmp_path: Path) -> None:
+    agreed = ["--yes"] if command == "run" else []
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            COMMAND_CERTIFICATES,
+            "--state-dir",
+            str(tmp_path),
+            command,
+            sheet,
+            "--sandbox",
+            *agreed,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1] == "0", done.stderr
