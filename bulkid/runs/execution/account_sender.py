@@ -397,21 +397,20 @@ def too_many_failures(failures: int, bound: FailureBound) -> TooManyFailuresErro
 def matches_exactly(change: Change, payload: object) -> bool:
     """Whether a response is an account that shows the change letter by letter, as nearly every response does.
 
-    This takes 1.5 us. If it is false, parsing the account and comparing it without regard to case takes 5 us.
+    This takes 1 us. If it is false, parsing the account and comparing it without regard to case takes 5 us.
     """
     if type(payload) is not dict or change.remove:
         return False
     groups = payload.get("groupIds")
-    return (
-        type(groups) is list
-        and all(
-            payload.get(field.property) == (None if value is None else field.encode(value))
-            for field, value in zip(current().fields, change.values, strict=True)
-        )
-        and all(group in groups for group in change.add)
-        and payload.get("id") == change.account_id
-        and type(payload.get("name")) is str
-    )
+    if type(groups) is not list or payload.get("id") != change.account_id or type(payload.get("name")) is not str:
+        return False
+    for group in change.add:
+        if group not in groups:
+            return False
+    for each, value in zip(current().fields, change.values, strict=True):
+        if payload.get(each.property) != (None if value is None else each.encode(value)):
+            return False
+    return True
 
 
 def _updated(settled: Settled) -> Outcome:
