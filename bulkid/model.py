@@ -46,6 +46,9 @@ class Status(StrEnum):
 CHANGED = (Status.UPDATED, Status.CREATED, Status.DELETED)
 """The statuses of a row whose account the run changed, as the server confirmed."""
 
+RETRY_STATUSES: Final = frozenset({Status.FAILED, Status.INVALID, Status.PENDING})
+"""The statuses of a row that is not done: ``retry.csv`` has these rows."""
+
 
 class Action(StrEnum):
     """What a row asks for, and what a plan does with an account."""
@@ -349,7 +352,7 @@ class ReportRow(NamedTuple):
     attempts: int = 0
     via: Via | None = None
     finished_at: float | None = None
-    cells: tuple[str, ...] = ()  # the row as it came in
+    cells: tuple[str, ...] = ()  # the row as it came in; empty where it is done
 
 
 @dataclass(frozen=True, slots=True)

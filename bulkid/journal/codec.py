@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from bulkid.model import (
+    RETRY_STATUSES,
     UPDATE,
     Account,
     Action,
@@ -22,6 +23,7 @@ from bulkid.model import (
     SheetRow,
     Status,
     Via,
+    new_tuple,
 )
 from bulkid.resources import current
 
@@ -320,14 +322,33 @@ def keyed_entry(desired_text: str, before: str | None) -> tuple[str, str | None]
 # --- the report
 
 
-def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
-    """Turn a row and its item, if any, into a line of the report.
+def report_rows(found: Iterable[Sequence[Any]], run_message: str) -> list[ReportRow]:
+    """Turn rows, each with its item, if any, into lines of the report.
+
+    In one loop, and without the cells of rows that are done: this takes a third of the time.
 
     Args:
-        columns: Row, cells, account id, name, row errors, plan errors; then of the item: account id (None: no item),
+        found: Row, cells, account id, name, row errors, plan errors; then of the item: account id (None: no item),
             name, changes and ``OUTCOME_COLUMNS``.
         run_message: Why the run ended early: the error of rows that are still pending.
     """
+    lines = []
+    for columns in found:
+        row, _, _, row_name, faults, plan_faults, account_id, name, changes, status, http, code, error, *rest = columns
+        if status is None or status in RETRY_STATUSES or faults is not None or plan_faults is not None:
+            lines.append(_row_to_retry(columns, run_message))
+            continue
+        if status == Status.UNCHANGED:
+            changes = ""  # another client has made what the run was to change
+        attempts, via, at = rest
+        name, status, via = name or row_name, _STATUS[status], _VIA[via]
+        line = new_tuple(ReportRow, (row, account_id, name, status, changes, http, code, error, attempts, via, at, ()))
+        lines.append(line)
+    return lines
+
+
+def _row_to_retry(columns: Sequence[Any], run_message: str) -> ReportRow:
+    """Turn a row that is not done into a line of the report, with its cells for ``retry.csv``."""
     row, cells, row_account, row_name, row_errors, plan_errors, account_id, name, changes, *outcome = columns
     input_cells = tuple(orjson.loads(cells))
     if row_errors is not None or plan_errors is not None:
@@ -336,14 +357,11 @@ def report_row(columns: Sequence[Any], run_message: str) -> ReportRow:
         return ReportRow(row, row_account, row_name, Status.INVALID, error_code=code, error=text, cells=input_cells)
     if account_id is None:
         return ReportRow(row, row_account, row_name, Status.PENDING, error=run_message, cells=input_cells)
-    status_text, http_status, code, error, attempts, via_text, finished_at = outcome
-    status, via = _STATUS[status_text], _VIA[via_text]
-    if status is Status.PENDING:
+    status, http_status, code, error, attempts, via, finished_at = outcome
+    if status == Status.PENDING:
         error, via = error or run_message, None  # it is not known what will carry an item that is only intended
-    if status is Status.UNCHANGED:
-        changes = ""  # another client has made what the run was to change
-    account = account_id, name or row_name, status, changes
-    return ReportRow(row, *account, http_status, code, error, attempts, via, finished_at, input_cells)
+    account = account_id, name or row_name, _STATUS[status], changes
+    return ReportRow(row, *account, http_status, code, error, attempts, _VIA[via], finished_at, input_cells)
 
 
 def row_error_text(row_errors: Sequence[RowError]) -> str:

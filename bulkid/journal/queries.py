@@ -90,7 +90,7 @@ def row_page(
     with journal.database.read() as connection:
         total = connection.execute(select(func.count()).select_from(source).where(*where)).scalar_one()
         page = connection.execute(query.offset(offset).limit(limit))
-        return tuple(codec.report_row(columns, record.message) for columns in page), total
+        return tuple(codec.report_rows(page, record.message)), total
 
 
 def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRow, ...]:
@@ -102,7 +102,7 @@ def latest_failures(journal: Journal, run_id: str, limit: int) -> tuple[ReportRo
         .order_by(entries.c.finished_at.desc(), rows.c.row)
         .limit(limit)
     )
-    return tuple(codec.report_row(columns, "") for columns in journal.database.fetch(query))
+    return tuple(codec.report_rows(journal.database.fetch(query), ""))
 
 
 def pending_deletions(journal: Journal, run_id: str) -> int:

@@ -33,6 +33,7 @@ from bulkid.journal.schema import entries, planned_changes, rows, runs
 from bulkid.model import Outcome, Phase, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
 
 _BATCH_SIZE = 1000  # items turned into columns at a time
+_LINES_AT_ONCE = 100  # lines of a report that are made at a time, and held
 _NAMED = 5  # how many runs a message names
 
 RESUMABLE = (RunStatus.RUNNING, RunStatus.STOPPED, RunStatus.INTERRUPTED)
@@ -62,7 +63,7 @@ REPORT_COLUMNS = (
     entries.c.changes,
     *(entries.c[name] for name in codec.OUTCOME_COLUMNS),
 )
-"""What ``codec.report_row`` takes."""
+"""What ``codec.report_rows`` takes."""
 
 
 def _parted(items: Sequence[RunItem]) -> tuple[list[RunItem], list[RunItem]]:
@@ -505,11 +506,12 @@ class Journal:
                     message = connection.execute(select(runs.c.message).where(runs.c.run == run)).scalar_one()
                     while more:
                         before = given
-                        page = {"in_run": run, "after": after, "page": PAGE}
-                        for columns in connection.execute(_REPORT_ROWS, page):
-                            after = columns[0]
-                            given += 1
-                            yield codec.report_row(columns, message)
+                        page = connection.execute(_REPORT_ROWS, {"in_run": run, "after": after, "page": PAGE})
+                        for found in page.partitions(_LINES_AT_ONCE):
+                            for line in codec.report_rows(found, message):
+                                after = line.row
+                                given += 1
+                                yield line
                         more = given - before == PAGE
             except DatabaseLostError:
                 self.get_run(run_id)  # waits until the database is back, or gives up
@@ -520,7 +522,7 @@ class Journal:
         What is settled stays, so these lines are those that :meth:`report_rows` gives once the run has ended.
         """
         found = self.database.fetch(_REPORT_ROWS, {"in_run": self._run(run_id), "after": after, "page": limit})
-        lines = (codec.report_row(columns, "") for columns in found)
+        lines = codec.report_rows(found, "")
         return list(takewhile(lambda line: line.status is not Status.PENDING, lines))
 
     def counts(self, run_id: str) -> dict[Status, int]:

@@ -5,11 +5,10 @@ from pathlib import Path, PurePath
 from typing import Any, Final
 
 from bulkid.clock import iso_utc
-from bulkid.model import RunRecord, RunStatus, Status
+from bulkid.model import RETRY_STATUSES, RunRecord, RunStatus, Status
 from bulkid.report.rate import Rate
 from bulkid.report.rate_chart import CHART_ROWS, Chart, rate_chart
 from bulkid.report.summary import METHODS, ending, how_to_report, next_steps, note_of
-from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.report.xlsx_files import PROBLEMS, Format, ReportWorkbook, height, print_settings
 from bulkid.resources import current
 from bulkid.text import count_of, humanize_seconds

@@ -13,7 +13,7 @@ from typing import IO, Any, Final, Generic, TypeVar
 import orjson
 
 from bulkid.clock import iso_utc
-from bulkid.model import ReportRow, Status
+from bulkid.model import RETRY_STATUSES, ReportRow
 from bulkid.planning.export_rows import ExportedAccount
 from bulkid.redaction import encodable
 from bulkid.report.atomic import AtomicFile
@@ -37,7 +37,6 @@ COLUMNS: Final = (
 )
 """The columns of every report, in order."""
 
-RETRY_STATUSES: Final = frozenset({Status.FAILED, Status.INVALID, Status.PENDING})
 _GROUP_SIGNS: Final = ("+ ", "- ")
 
 Row = TypeVar("Row")

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from bulkid.clock import utc_time
-from bulkid.model import ReportRow, Status
+from bulkid.model import RETRY_STATUSES, ReportRow, Status
 from bulkid.planning.export_rows import ExportedAccount
 from bulkid.report.atomic import AtomicFile, sync
 from bulkid.report.rate import Rate
 from bulkid.report.rate_chart import add_rate_sheet
-from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.resources import INFORMATION_COLUMNS, current
 from bulkid.sheet import column_letters
 from bulkid.sheet.formula_escape import guard_apostrophe

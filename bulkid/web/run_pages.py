@@ -18,11 +18,10 @@ from bulkid import runs
 from bulkid.errors import BulkidError, LockedError, StateError, UsageError
 from bulkid.journal.queries import ChangeKind
 from bulkid.logs import log
-from bulkid.model import CHANGED, Phase, RunRecord, RunStatus, Status
+from bulkid.model import CHANGED, RETRY_STATUSES, Phase, RunRecord, RunStatus, Status
 from bulkid.planning.plan import split_description
 from bulkid.report.formats import FORMATS, ReportFormat
 from bulkid.report.summary import server_options, status_label, trial_finished
-from bulkid.report.text_files import RETRY_STATUSES
 from bulkid.runs import RunListItem
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import outcome

@@ -192,8 +192,8 @@ def test_all_rows_of_an_account_share_its_outcome(journal: Journal) -> None:
             1,
             Via.ACCOUNT,
             1_770_000_000.25,
-            (f"id-{row}", f"Robot {row}", "Finance"),
         )
+    assert lines[2].cells == ("id-2", "Robot 2", "Finance")  # pending: `retry.csv` has it
     assert journal.counts(RUN) == {**dict.fromkeys(Status, 0), Status.UPDATED: 2, Status.PENDING: 3}
     assert journal.account_counts(RUN) == {**dict.fromkeys(Status, 0), Status.UPDATED: 1, Status.PENDING: 1}
 
