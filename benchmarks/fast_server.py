@@ -6,11 +6,12 @@ Keep-alive, bodies by Content-Length, requests in pieces and several in one piec
 
     python benchmarks/fast_server.py --accounts 20000 --core 1
 
-With ``--cost MICROSECONDS`` it spends that much of the clock on each PUT, as a server does that is slower than the
-client. With ``--workload NAME`` its accounts and groups are those that the sheet of that workload (``workloads.py``) is
-about. It prints one line, ``ready http://127.0.0.1:PORT/identity``, and serves until it is ended. ``POST /_reset`` puts
-the directory back, ``GET /_stats`` says what was served since and how many accounts differ from the directory as made,
-``GET /_cpu`` what processor time the server has used.
+With ``--cost MICROSECONDS`` it takes that much time for each PUT of an account, one after the other, as a server does
+that is slower than the client (``backlog.py``). With ``--workload NAME`` its accounts and groups are those that the
+sheet of that workload (``workloads.py``) is about. It prints one line, ``ready http://127.0.0.1:PORT/identity``, and
+serves until it is ended. ``POST /_reset`` puts the directory back, ``GET /_stats`` says what was served since, how many
+accounts differ from the directory as made, and with ``--cost`` how long no PUT waited. ``GET /_cpu`` says what
+processor time the server has used.
 """
 
 import argparse
@@ -21,10 +22,12 @@ import os
 import re
 import time
 from collections import deque
+from functools import partial
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote
 
 import orjson
+from backlog import Backlog
 from directory import EVERYONE, GROUPS, ORGANIZATION, account_id, account_name, group_id, group_name
 
 CREATED = "2025-01-01T00:00:00Z"
@@ -41,8 +44,7 @@ class State:
     def __init__(self, accounts: int, limit: tuple[int, float] | None = None, cost_s: float = 0.0) -> None:
         self.size = accounts
         self.limit = limit  # PUTs, in any so many seconds
-        self.cost_s = cost_s  # of the clock, for each PUT
-        self.free_at = 0.0  # when the PUT before is done with
+        self.cost_s = cost_s  # that each PUT of an account takes
         self.group_count = GROUPS
         self.members: dict[int, tuple[str, ...]] = {}  # groups that an account is in from the beginning, by its number
         self.reset()
@@ -58,13 +60,6 @@ class State:
                 self.members[int(change.account_id[:8], 16)] = change.before.group_ids
         self.reset()
 
-    def spend(self) -> None:
-        """Spend what a PUT costs: one PUT after another, as a server does whose one processor is busy."""
-        if self.cost_s:
-            self.free_at = max(self.free_at, time.perf_counter()) + self.cost_s
-            while time.perf_counter() < self.free_at:
-                pass
-
     def reset(self) -> None:
         """Make the directory and the counters anew."""
         self.accounts = {account_id(n): self._account(n) for n in range(self.size)}
@@ -73,6 +68,7 @@ class State:
         self.first_put = self.last_put = 0.0
         self.recent: deque[float] = deque()
         self.refused = 0
+        self.backlog = Backlog(self.cost_s, time.monotonic) if self.cost_s else None
 
     def _account(self, number: int) -> dict[str, Any]:
         return {
@@ -114,7 +110,6 @@ class State:
 
     def put_account(self, key: str, body: bytes) -> tuple[int, bytes]:
         """Apply one account's PUT: the account as it is afterwards."""
-        self.spend()
         account = self.accounts.get(key)
         if account is None:
             return refusal(404, f"Robot account {key} was not found.")
@@ -174,7 +169,13 @@ class State:
         span = self.last_put - self.first_put
         counts = {"served": self.served, "changed": changed, "refused_429": self.refused}
         return orjson.dumps(
-            {**counts, "put_span_s": span, "first_put_at": self.first_put, "last_put_at": self.last_put}
+            {
+                **counts,
+                "put_span_s": span,
+                "first_put_at": self.first_put,
+                "last_put_at": self.last_put,
+                "idle_s": self.backlog.idle_s if self.backlog else None,
+            }
         )
 
 
@@ -260,8 +261,9 @@ class Connection(asyncio.Protocol):
 
     def serve(self, head: bytes, body: bytes) -> None:
         """Answer one request."""
-        state = self.state
+        state, backlog = self.state, None
         if head.startswith(PUT_PREFIX) and AUTHORIZED.search(head):
+            backlog = state.backlog
             if state.take_put():
                 key = head[len(PUT_PREFIX) : head.index(b" ", len(PUT_PREFIX))].decode()
                 status, payload = state.put_account(unquote(key) if "%" in key else key, body)
@@ -275,12 +277,20 @@ class Connection(asyncio.Protocol):
                 status, payload = refusal(400, str(error))
             if "/_" not in target:
                 state.served[method] = state.served.get(method, 0) + 1
-        if status == 200:
-            self.write(b"%b%d\r\n\r\n%b" % (HEAD_200, len(payload), payload))
+        line = HEAD_200
+        if status != 200:
+            phrase = PHRASES[status]
+            line = f"HTTP/1.1 {status} {phrase}\r\nContent-Type: application/json\r\nContent-Length: ".encode()
+        response, last = b"%b%d\r\n\r\n%b" % (line, len(payload), payload), b"connection: close" in head.lower()
+        if backlog is None:
+            self.respond(response, last)
         else:
-            line = f"HTTP/1.1 {status} {PHRASES[status]}\r\nContent-Type: application/json\r\nContent-Length: "
-            self.write(b"%b%d\r\n\r\n%b" % (line.encode(), len(payload), payload))
-        if b"connection: close" in head.lower():
+            backlog.add(partial(self.respond, response, last))
+
+    def respond(self, response: bytes, last: bool) -> None:
+        """Send a response, and close the connection after the last one."""
+        self.write(response)
+        if last:
             self.close()
 
 

@@ -72,8 +72,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=50_000)
     parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--cost", type=float, default=0.0, help="microseconds that the server takes for each PUT")
     arguments = parser.parse_args()
-    with server(arguments.requests) as url:
+    with server(arguments.requests, "--cost", f"{arguments.cost:g}") as url:
         pin()
         port = int(url.split(":")[2].split("/")[0])
         before = resource.getrusage(resource.RUSAGE_SELF)

@@ -1,14 +1,18 @@
 """The benchmarks run, and their server reports what it received."""
 
+import importlib
 import json
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 ORGANIZATION = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -109,6 +113,48 @@ def test_above_its_limit_the_server_answers_429_and_counts_it(port: int) -> None
     assert [raw(port, put(displayName="x"))[0][0] for _ in range(3)] == [200, 200, 429]
     ((_, stats),) = raw(port, message("GET", "/_stats"))
     assert (stats["served"]["PUT"], stats["refused_429"]) == (3, 1)
+
+
+@pytest.mark.parametrize("port", [("--cost", "1000")], indirect=True)
+def test_a_slow_server_applies_and_answers_each_put(port: int) -> None:
+    first, second = raw(port, put(displayName="a") + put("nobody", displayName="x"), answers=2)
+    assert (first[0], first[1]["displayName"], second[0]) == (200, "a", 404)
+    last = put(displayName="b").replace(b"content-length", b"connection: close\r\ncontent-length")
+    assert raw(port, last)[0][1]["displayName"] == "b"
+    ((_, stats),) = raw(port, message("GET", "/_stats"))
+    assert (stats["changed"], stats["served"]["PUT"]) == (1, 3)
+    assert 0 < stats["idle_s"] < stats["put_span_s"]
+
+
+@given(pauses=st.lists(st.integers(0, 30), max_size=40), cost=st.integers(1, 10), late=st.integers(0, 25))
+def test_a_backlog_takes_the_cost_for_each_request_that_waits(pauses: list[int], cost: int, late: int) -> None:
+    """Requests come in after pauses; the process looks at the clock only now and then, so that it is up to ``late``."""
+    clock, due_calls, sent, arrivals = 0, deque[Callable[[], None]](), list[int](), list[int]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        backlog = importlib.import_module("backlog").Backlog(cost, lambda: clock, due_calls.append)
+
+    def pass_time(until: int) -> None:
+        nonlocal clock
+        while clock < until:
+            clock = min(until, clock + 1 + late)
+            if due_calls:
+                due_calls.popleft()()
+
+    for pause in pauses:
+        pass_time(clock + pause)
+        arrivals.append(clock)
+        backlog.add(lambda: sent.append(clock))
+    pass_time(clock + cost * len(pauses) + late + 1)
+    free_at, idle, expected = arrivals[0] if arrivals else 0, 0, list[int]()
+    for arrival in arrivals:
+        idle += max(0, arrival - free_at)
+        free_at = max(free_at, arrival) + cost
+        expected.append(free_at)
+    assert len(sent) == len(pauses)
+    assert all(due <= at <= due + late + 1 for due, at in zip(expected, sent, strict=True))
+    assert backlog.idle_s == idle
+    assert not due_calls
 
 
 def test_the_plans_are_counted_beside_one_put_per_row() -> None:
