@@ -59,6 +59,26 @@ async def test_the_journal_has_the_intent_of_each_request_that_comes_in(
     assert (server.named, server.without) == (10, [])
 
 
+async def test_the_first_request_waits_for_the_intents_of_a_small_chunk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_sender, "INTENT_CHUNK", 5)
+    monkeypatch.setattr(account_sender, "_FIRST_CHUNK", 2)
+    chunks: list[list[int]] = []
+    intend = Journal.intend
+
+    def noted(journal: Journal, run_id: str, numbers: Any, *more: Any) -> None:
+        chunks.append(list(numbers))
+        intend(journal, run_id, numbers, *more)
+
+    monkeypatch.setattr(Journal, "intend", noted)
+    async with Watching(tmp_path).served() as server:
+        result = await runs.run(sheet(tmp_path, *BY_ACCOUNT), server.target, options(tmp_path), context(tmp_path))
+    assert (result.exit_code, result.summary["updated"]) == (0, 10)
+    assert (server.named, server.without) == (10, [])
+    assert chunks == [[0, 1], [2, 3, 4, 5, 6], [7, 8, 9]]
+
+
 async def test_responses_get_their_turn_while_the_tasks_of_a_chunk_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

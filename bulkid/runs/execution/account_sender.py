@@ -36,6 +36,9 @@ INTENT_CHUNK = 1024
 and a resume reads those back. The next chunk is journaled while three quarters of one are left: a server that takes
 5,000 requests per second has work for 150 ms, and now and then a disk needs that to write."""
 
+_FIRST_CHUNK = 256
+"""Accounts of the first chunk. No request leaves before their intents are journaled, which takes 5 ms."""
+
 _TASKS_AT_ONCE = 64
 """Tasks of a chunk that are made before responses get their turn, which takes 0.3 ms. A whole chunk takes 4 ms: that is
 longer than 16 requests in flight keep a server busy which takes 0.2 ms for each."""
@@ -213,9 +216,11 @@ class AccountSender:
     async def _chunks(
         self, changes: Sequence[tuple[int, Change]], task: Callable[[int, Change], Task]
     ) -> AsyncIterator[Sequence[Task]]:
-        for start in range(0, len(changes), INTENT_CHUNK):
+        end = 0
+        while end < len(changes):
             await self.writer.wait_for_capacity()
-            chunk = changes[start : start + INTENT_CHUNK]
+            start, end = end, end + (INTENT_CHUNK if end else min(_FIRST_CHUNK, INTENT_CHUNK))
+            chunk = changes[start:end]
             await self.intend([number for number, _ in chunk], Via.ACCOUNT)
             tasks: list[Task] = []
             for begin in range(0, len(chunk), _TASKS_AT_ONCE):
