@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from bulkid.errors import StateError
+from bulkid.journal import codec
 from bulkid.journal.schema import rows, runs
 from bulkid.journal.store import Journal
 from bulkid.model import Account, DesiredState, Outcome, ReportRow, RowError, RowRequest, RunItem, SheetRow, Status, Via
@@ -476,3 +477,17 @@ def test_planned_changes_are_kept_with_their_states_before_and_go_with_the_rows(
         journal.forget_rows(RUN)
         assert list(journal.iter_planned_changes(RUN)) == []
         assert len(list(journal.iter_planned_changes("other"))) == 1
+
+
+def test_a_line_of_the_report_shows_the_row_and_its_item() -> None:
+    fault = codec.dump_row_errors([RowError(2, "id", "", "no_id", "There is no id.")])
+    row = (2, '["cell"]', "row-id", "row name", None, None)
+    item = ("item-id", "", "+ Finance", "updated", 200, "", "", 1, "account", 5.0)
+    unchanged = (*item[:3], "unchanged", *item[4:])
+    invalid = (*row[:4], fault, None)
+    lines = codec.report_rows([(*row, *item), (*row, *unchanged), (*invalid, *item)], "")
+    assert [(line.status, line.robot_account_id, line.name, line.changes, line.cells) for line in lines] == [
+        (Status.UPDATED, "item-id", "row name", "+ Finance", ()),
+        (Status.UNCHANGED, "item-id", "row name", "", ()),
+        (Status.INVALID, "row-id", "row name", "", ("cell",)),
+    ]
