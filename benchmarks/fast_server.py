@@ -22,6 +22,7 @@ import os
 import re
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 from urllib.parse import parse_qs, unquote
@@ -68,7 +69,7 @@ class State:
         self.first_put = self.last_put = 0.0
         self.recent: deque[float] = deque()
         self.refused = 0
-        self.backlog = Backlog(self.cost_s, time.monotonic) if self.cost_s else None
+        self.backlog = Backlog(self.cost_s, time.monotonic, call_soon) if self.cost_s else None
 
     def _account(self, number: int) -> dict[str, Any]:
         return {
@@ -177,6 +178,11 @@ class State:
                 "idle_s": self.backlog.idle_s if self.backlog else None,
             }
         )
+
+
+def call_soon(function: Callable[[], None]) -> None:
+    """Have the event loop call a function in its next round."""
+    asyncio.get_running_loop().call_soon(function)
 
 
 def refusal(status: int, message: str) -> tuple[int, bytes]:

@@ -50,6 +50,7 @@ class Watching(Identity):
 async def test_the_journal_has_the_intent_of_each_request_that_comes_in(
     lines: Any, via: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(account_sender, "FIRST_INTENT_CHUNK", 4)
     monkeypatch.setattr(account_sender, "INTENT_CHUNK", 4)
     monkeypatch.setattr(group_sender, "_BATCHES_AT_ONCE", 2)
     async with Watching(tmp_path).served() as server:
@@ -63,7 +64,7 @@ async def test_the_first_request_waits_for_the_intents_of_a_small_chunk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_sender, "INTENT_CHUNK", 5)
-    monkeypatch.setattr(account_sender, "_FIRST_CHUNK", 2)
+    monkeypatch.setattr(account_sender, "FIRST_INTENT_CHUNK", 2)
     chunks: list[list[int]] = []
     intend = Journal.intend
 
@@ -110,6 +111,7 @@ async def test_nothing_is_sent_whose_intent_cannot_be_written(
     lines: Any, via: str, written: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full when the first, or the second, chunk of intents is to be written."""
+    monkeypatch.setattr(account_sender, "FIRST_INTENT_CHUNK", 4)
     monkeypatch.setattr(account_sender, "INTENT_CHUNK", 4)
     monkeypatch.setattr(group_sender, "_BATCHES_AT_ONCE", 1)
     chunks: list[int] = []

@@ -19,8 +19,10 @@ NAMES = ("a", "b", "c")
 
 
 def test_a_plan_is_unpacked_before_the_first_response_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in ((store, "PACKED_TOGETHER"), (store, "MOVED_TOGETHER"), (account_sender, "INTENT_CHUNK")):
-        monkeypatch.setattr(module, name, 1)
+    for name in ("PACKED_TOGETHER", "MOVED_TOGETHER"):
+        monkeypatch.setattr(store, name, 1)
+    for name in ("FIRST_INTENT_CHUNK", "INTENT_CHUNK"):
+        monkeypatch.setattr(account_sender, name, 1)
     unpack, is_unpacked = Journal.unpack, False
 
     def watched(journal: Journal, run_id: str) -> bool:

@@ -226,6 +226,7 @@ class OrganizationOfPackedPlans(Organization):
     def work(self, command: Command, kill: int | None) -> runs.RunResult | None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(store, "PACKED_TOGETHER", 1)
+            patch.setattr(account_sender, "FIRST_INTENT_CHUNK", 1)
             patch.setattr(account_sender, "INTENT_CHUNK", 1)
             patch.setattr(store.Journal, "unpack", lambda *_: False)
             return super().work(command, kill)

@@ -36,8 +36,8 @@ INTENT_CHUNK = 1024
 and a resume reads those back. The next chunk is journaled while three quarters of one are left: a server that takes
 5,000 requests per second has work for 150 ms, and now and then a disk needs that to write."""
 
-_FIRST_CHUNK = 256
-"""Accounts of the first chunk. No request leaves before their intents are journaled, which takes 5 ms."""
+FIRST_INTENT_CHUNK = 256
+"""Accounts of the first chunk: the first request waits until their intents are journaled."""
 
 _TASKS_AT_ONCE = 64
 """Tasks of a chunk that are made before responses get their turn, which takes 0.3 ms. A whole chunk takes 4 ms: that is
@@ -216,18 +216,18 @@ class AccountSender:
     async def _chunks(
         self, changes: Sequence[tuple[int, Change]], task: Callable[[int, Change], Task]
     ) -> AsyncIterator[Sequence[Task]]:
-        end = 0
-        while end < len(changes):
+        start, size = 0, FIRST_INTENT_CHUNK
+        while start < len(changes):
             await self.writer.wait_for_capacity()
-            start, end = end, end + (INTENT_CHUNK if end else min(_FIRST_CHUNK, INTENT_CHUNK))
-            chunk = changes[start:end]
+            chunk = changes[start : start + size]
             await self.intend([number for number, _ in chunk], Via.ACCOUNT)
             tasks: list[Task] = []
             for begin in range(0, len(chunk), _TASKS_AT_ONCE):
                 tasks += [task(number, change) for number, change in chunk[begin : begin + _TASKS_AT_ONCE]]
                 await checkpoint()
             self._changes.update(chunk)
-            self._not_submitted = len(changes) - start - len(chunk)
+            start, size = start + len(chunk), INTENT_CHUNK
+            self._not_submitted = len(changes) - start
             yield tasks
 
     async def intend(self, numbers: Sequence[int], via: Via) -> None:
