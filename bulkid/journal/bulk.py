@@ -1,15 +1,23 @@
-"""Statements over many rows at once: tuples at the speed of the driver, and ranges of numbers."""
+"""Statements over many rows at once: tuples at the speed of the driver, and ranges of numbers.
 
+With SQLite every statement lets go of Python's global lock, and takes it again: it then waits for the thread that sends
+requests, and that thread for the next statement. So a statement carries many rows where it can.
+"""
+
+import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table, and_, bindparam, update
 from sqlalchemy.sql.expression import ClauseElement
 
 from bulkid.journal.codec import storable
 
-_ROWS = 20  # rows that one INSERT holds; one of 40 rows is no faster
+_VALUES = 999
+"""Values that one statement may bind: those of about 100 items. SQLite before 3.32 takes no more."""
+
+_HAS_UPDATE_FROM = sqlite3.sqlite_version_info >= (3, 33)
 
 
 class ExecuteMany:
@@ -30,6 +38,18 @@ class ExecuteMany:
         self._names = tuple(names)
         self._checked_columns = [column for column, name in enumerate(names) if name not in safe]
         self._compiled: dict[str, str] = {}
+
+    def _joined(self, tuples: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
+        """Join the values of several rows, for statements that carry so many: yield how many, and all with as many.
+
+        There are three lengths at most, so that the driver prepares few statements.
+        """
+        most, start = max(1, _VALUES // len(self._names)), 0
+        for rows in (most, max(1, most // 10), 1):
+            end = len(tuples) - (len(tuples) - start) % rows
+            if start < end:
+                yield rows, [tuple(chain.from_iterable(tuples[each : each + rows])) for each in range(start, end, rows)]
+            start = end
 
     def run(self, connection: Connection, tuples: Sequence[tuple[Any, ...]]) -> int:
         """Run the statement once per tuple, and give how many rows it touched in all."""
@@ -62,15 +82,39 @@ class InsertMany(ExecuteMany):
     """
 
     def _execute(self, connection: Connection, sql: str, tuples: Sequence[tuple[Any, ...]]) -> int:
-        whole = len(tuples) - len(tuples) % _ROWS
-        several = [tuple(chain.from_iterable(tuples[start : start + _ROWS])) for start in range(0, whole, _ROWS)]
+        insert, values = sql.split(" VALUES ")
         inserted = 0
-        if several:
-            insert, values = sql.split(" VALUES ")
-            inserted = super()._execute(connection, f"{insert} VALUES {', '.join([values] * _ROWS)}", several)
-        if whole < len(tuples):
-            inserted += super()._execute(connection, sql, tuples[whole:])
+        for rows, joined in self._joined(tuples):
+            inserted += super()._execute(connection, f"{insert} VALUES {', '.join([values] * rows)}", joined)
         return inserted
+
+
+class UpdateMany(ExecuteMany):
+    """The same for an UPDATE of one row by its key. With SQLite each statement carries several.
+
+    Each tuple has the values of the ``columns``, then those of the ``key``. No two of them may have the same key.
+    """
+
+    def __init__(self, table: Table, columns: Sequence[str], key: Sequence[str], *, safe: Collection[str] = ()) -> None:
+        bound = [f"{name}_of_key" for name in key]
+        values: dict[str, Any] = {name: bindparam(name) for name in columns}
+        this = and_(*(table.c[name] == bindparam(other) for name, other in zip(key, bound, strict=True)))
+        super().__init__(update(table).values(values).where(this), (*columns, *bound), safe=(*safe, *bound))
+        given = [f"{name} = given.column{number}" for number, name in enumerate((*columns, *key), start=1)]
+        # SQLite names the columns of VALUES so. The driver counts rows only where UPDATE is the first word (not WITH).
+        self._update = f"UPDATE {table.name} SET {', '.join(given[: len(columns)])} FROM (VALUES "  # noqa: S608 - names alone
+        self._row = f"({', '.join('?' * len(given))})"
+        self._where = f") AS given WHERE {' AND '.join(f'{table.name}.{each}' for each in given[len(columns) :])}"
+
+    def _execute(self, connection: Connection, sql: str, tuples: Sequence[tuple[Any, ...]]) -> int:
+        # psycopg sends all statements of a list together.
+        if connection.dialect.name != "sqlite" or not _HAS_UPDATE_FROM:
+            return super()._execute(connection, sql, tuples)
+        touched = 0
+        for rows, joined in self._joined(tuples):
+            several = f"{self._update}{', '.join([self._row] * rows)}{self._where}"
+            touched += super()._execute(connection, several, joined)
+        return touched
 
 
 def _storable(tuples: Sequence[tuple[Any, ...]], column: int) -> bool:

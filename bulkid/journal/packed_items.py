@@ -1,11 +1,10 @@
 """Items of a plan that are packed, many in one row, until they are moved into place.
 
 A run writes its whole plan before its first request. Packed, that takes a third of the time; the rest is done while the
-server is at work.
+server is at work: each chunk of items is moved when its requests are about to leave, and written together with that.
 """
 
 from collections.abc import Callable, Sequence
-from math import inf
 
 from sqlalchemy import Connection, and_, bindparam, delete, func, insert, select
 
@@ -14,11 +13,11 @@ from bulkid.journal.bulk import ExecuteMany
 from bulkid.journal.schema import packed_items, runs
 from bulkid.model import RunItem
 
+InsertItems = Callable[[Connection, int, Sequence[RunItem]], None]
+"""Puts items of a run into place, within a transaction."""
+
 PACKED_TOGETHER = 256
 """Items in one row. While their columns are made, for 1 ms, no response is handled."""
-
-MOVED_TOGETHER = 1024
-"""Items that are moved in one transaction: a commit takes as long as 200 of them."""
 
 _COLUMNS = tuple(packed_items.c.keys())
 _INSERT = ExecuteMany(
@@ -33,14 +32,9 @@ _LOCK_RUN = select(runs.c.run).where(runs.c.run == bindparam("in_run")).with_for
 
 
 class PackedItems:
-    """The packed items of the runs of one journal. A run is given by its number in the tables.
+    """The packed items of the runs of one journal. A run is given by its number in the tables."""
 
-    Args:
-        insert_items: Puts items of a run into place, within a transaction.
-    """
-
-    def __init__(self, insert_items: Callable[[Connection, int, Sequence[RunItem]], None]) -> None:
-        self._insert_items = insert_items
+    def __init__(self) -> None:
         # What this process has packed, by run and first number: to read it again takes as long as the rest of moving
         # it. No other process makes a plan for the run meanwhile, since this one holds the organisation's lock.
         self._known: dict[tuple[int, int], Sequence[RunItem]] = {}
@@ -56,26 +50,30 @@ class PackedItems:
         found: int | None = connection.execute(_FIRST, {"in_run": run}).scalar()
         return found
 
-    def move(self, connection: Connection, run: int, last: float = inf) -> None:
-        """Move the items up to number ``last`` into place, and those that are packed with them.
+    def move(self, connection: Connection, run: int, insert: InsertItems, last: float) -> frozenset[int]:
+        """Let ``insert`` put the items up to number ``last`` into place, and those that are packed with them.
 
-        Several processes may do so at once.
+        Several processes may do so at once. Return the numbers of the items that this call has moved.
         """
+        moved: list[int] = []
         first = self.first(connection, run)
         if first is None:  # another process may have moved what is known here
             self._forget(run)
         elif first <= last:
             connection.execute(_LOCK_RUN, {"in_run": run})  # one process after the other: so look again
             while (first := self.first(connection, run)) is not None and first <= last:
-                self._move_row(connection, run, first)
+                items = self._take(connection, run, first)
+                insert(connection, run, items)
+                moved += [item.number for item in items]
+        return frozenset(moved)
 
-    def _move_row(self, connection: Connection, run: int, first: int) -> None:
+    def _take(self, connection: Connection, run: int, first: int) -> Sequence[RunItem]:
         this = {"in_run": run, "number": first}
         items = self._known.pop((run, first), None)
         if items is None:
             items = codec.unpack_items(connection.execute(_PACKED, this).scalar_one())
         connection.execute(_DROP, this)
-        self._insert_items(connection, run, items)
+        return items
 
     def drop(self, connection: Connection, run: int) -> None:
         """Delete the packed items of a run."""

@@ -1,9 +1,11 @@
 """The journal: what was read, what is intended, and what came of it. Synchronous; safe to call from any thread."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import takewhile
+from math import inf
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import (
     Connection,
@@ -24,11 +26,11 @@ from sqlalchemy import (
 from bulkid.consume import batched
 from bulkid.errors import StateError, UsageError
 from bulkid.journal import codec
-from bulkid.journal.bulk import ExecuteMany, InsertMany, ranges
+from bulkid.journal.bulk import ExecuteMany, InsertMany, UpdateMany, ranges
 from bulkid.journal.database import PAGE, Database, open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.locks import LockHandle
-from bulkid.journal.packed_items import MOVED_TOGETHER, PACKED_TOGETHER, PackedItems
+from bulkid.journal.packed_items import PACKED_TOGETHER, PackedItems
 from bulkid.journal.schema import entries, planned_changes, rows, runs
 from bulkid.model import Outcome, Phase, ReportRow, RowError, RunItem, RunRecord, RunStatus, SheetRow, Status, Via
 
@@ -66,6 +68,17 @@ REPORT_COLUMNS = (
 """What ``codec.report_rows`` takes."""
 
 
+class _Intent(NamedTuple):
+    """That requests for some items may leave, from a moment on."""
+
+    numbers: frozenset[int]
+    at: float  # seconds since the epoch
+    via: str
+
+
+_NO_INTENT = (None, None)
+
+
 def _parted(items: Sequence[RunItem]) -> tuple[list[RunItem], list[RunItem]]:
     """Part the items that nothing was sent for, and nothing has come of, from the others."""
     untouched: list[RunItem] = []
@@ -85,6 +98,7 @@ _INSERT_ROWS = InsertMany(
     insert(rows).values(_values(codec.ROW_COLUMNS)), codec.ROW_COLUMNS, safe=("run", "row", "cells", "faults")
 )
 _INSERT_ITEMS = InsertMany(insert(entries).values(_values(codec.ENTRY_COLUMNS)), codec.ENTRY_COLUMNS)
+_INTENT_COLUMNS = ("intended_at", "via")
 _INSERT_UNTOUCHED = InsertMany(
     # What is the same for each is written out: to bind it takes as long as all the rest.
     insert(entries).values(
@@ -94,10 +108,11 @@ _INSERT_UNTOUCHED = InsertMany(
             "error_code": literal_column("''"),
             "error": literal_column("''"),
             "attempts": literal_column("0"),
+            **_values(_INTENT_COLUMNS),
         }
     ),
-    codec.PLANNED_COLUMNS,
-    safe=("run", "entry", "wish", "before"),
+    (*codec.PLANNED_COLUMNS, *_INTENT_COLUMNS),
+    safe=("run", "entry", "wish", "before", *_INTENT_COLUMNS),
 )
 _PLANNED_CHANGE_COLUMNS = tuple(planned_changes.c.keys())
 _INSERT_PLANNED_CHANGES = InsertMany(
@@ -134,16 +149,17 @@ _PLAN_AGAIN = ExecuteMany(
     update(entries).values(before=bindparam("state"), changes=bindparam("words")).where(_THIS_ITEM),
     ("state", "words", "in_run", "number"),
 )
-_SETTLE_VALUES = update(entries).values(_values(codec.OUTCOME_COLUMNS))
-_SETTLE_NAMES = (*codec.OUTCOME_COLUMNS, "in_run", "number")
-_SETTLE = ExecuteMany(
-    _SETTLE_VALUES.where(_THIS_ITEM), _SETTLE_NAMES, safe=set(_SETTLE_NAMES) - {"error_code", "error"}
+_SETTLE = UpdateMany(
+    entries, codec.OUTCOME_COLUMNS, ("run", "entry"), safe=set(codec.OUTCOME_COLUMNS) - {"error_code", "error"}
 )
 _SET_ACCOUNT_ID = ExecuteMany(
     update(entries).values(account_id=bindparam("created")).where(_THIS_ITEM), ("created", "in_run", "number")
 )
 _STILL_PENDING = ExecuteMany(
-    _SETTLE_VALUES.where(_THIS_ITEM, entries.c.status == bindparam("unsettled")), (*_SETTLE_NAMES, "unsettled")
+    update(entries)
+    .values(_values(codec.OUTCOME_COLUMNS))
+    .where(_THIS_ITEM, entries.c.status == bindparam("unsettled")),
+    (*codec.OUTCOME_COLUMNS, "in_run", "number", "unsettled"),
 )
 
 
@@ -178,7 +194,7 @@ class Journal:
     def __init__(self, database: Database) -> None:
         self.database = database
         self._numbers: dict[str, int] = {}
-        self._packed = PackedItems(self._insert_items)
+        self._packed = PackedItems()
 
     def __enter__(self) -> Self:
         return self
@@ -329,9 +345,8 @@ class Journal:
     def add_plan(self, run_id: str, planned: Iterable[RunItem]) -> None:
         """Keep items as :meth:`add_items` does, in half the time: those that nothing has come of are packed.
 
-        A packed item is as durable as any other. Until :meth:`unpack` has moved it into place, its rows have no item:
-        :meth:`counts` and :meth:`settled_rows` take them for pending, as they are. Whatever else needs an item moves it
-        first.
+        A packed item is as durable as any other. Until it is moved into place, its rows have no item: :meth:`counts`
+        and :meth:`settled_rows` take them for pending, as they are. Whatever else needs an item moves it first.
 
         ``planned`` is iterated once more where the connection to the database is lost.
         """
@@ -344,23 +359,27 @@ class Journal:
                 if others:
                     self._insert_items(connection, run, others)
 
-    def _insert_items(self, connection: Connection, run: int, items: Sequence[RunItem]) -> None:
+    def _insert_items(
+        self, connection: Connection, run: int, items: Sequence[RunItem], intent: _Intent | None = None
+    ) -> None:
         untouched, others = _parted(items)
-        _INSERT_UNTOUCHED.run(connection, codec.planned_values(run, untouched))
+        numbers = () if intent is None else intent.numbers
+        noted = _NO_INTENT if intent is None else (intent.at, intent.via)
+        columns = [
+            (*values, *(noted if item.number in numbers else _NO_INTENT))
+            for values, item in zip(codec.planned_values(run, untouched), untouched, strict=True)
+        ]
+        _INSERT_UNTOUCHED.run(connection, columns)
         _INSERT_ITEMS.run(connection, codec.item_values(run, others))
         links = [(row, item.number) for item in items for row in item.desired.rows]
         linked = [(ahead, run, first, last) for ahead, first, last in ranges(links)]
         self._require(_LINK.run(connection, linked) == len(links), run)
 
-    @repeated
-    def unpack(self, run_id: str) -> bool:
-        """Move some packed items of a run into place, those of the lowest numbers; False where there are none."""
-        run = self._run(run_id)
-        with self.database.write() as connection:
-            first = self._packed.first(connection, run)
-            if first is not None:
-                self._packed.move(connection, run, first + MOVED_TOGETHER - 1)
-        return first is not None
+    def _unpack(
+        self, connection: Connection, run: int, last: float = inf, intent: _Intent | None = None
+    ) -> frozenset[int]:
+        """Move the packed items up to number ``last`` into place, with the intent. Return their numbers."""
+        return self._packed.move(connection, run, partial(self._insert_items, intent=intent), last)
 
     @repeated
     def unpack_all(self, run_id: str) -> None:
@@ -370,7 +389,7 @@ class Journal:
             if self._packed.first(connection, run) is None:
                 return
         with self.database.write() as connection:
-            self._packed.move(connection, run)
+            self._unpack(connection, run)
 
     @repeated
     def forget_rows(self, run_id: str) -> None:
@@ -410,7 +429,7 @@ class Journal:
         """
         run = self._run(run_id)
         with self.database.write() as connection:
-            self._packed.move(connection, run)
+            self._unpack(connection, run)
             for batch in batched(planned, _BATCH_SIZE):
                 columns = codec.planned_values(run, batch)
                 values = [(before, changes, run, number) for _, number, _, _, _, before, changes in columns]
@@ -425,11 +444,13 @@ class Journal:
         """
         run = self._run(run_id)
         with self.database.write() as connection:
-            self._packed.move(connection, run, max(numbers, default=-1))
+            intent = _Intent(frozenset(numbers), at, via.value)
+            moved = self._unpack(connection, run, max(numbers, default=-1), intent)
+            in_place = [number for number in numbers if number not in moved]
             # Items are sent in their order, so that a chunk of 256 is one statement instead of 256: 0.5 ms, not 1.4.
-            spans = ranges(zip(numbers, numbers, strict=True))
+            spans = ranges(zip(in_place, in_place, strict=True))
             touched = _INTEND.run(connection, [(at, via.value, run, first, last) for _, first, last in spans])
-            self._require(touched == len(numbers), run)
+            self._require(touched == len(in_place), run)
 
     @repeated
     def settle(self, run_id: str, outcomes: Sequence[tuple[int, Outcome]]) -> None:
@@ -441,19 +462,19 @@ class Journal:
             StateError: An item that the run does not have.
         """
         run = self._run(run_id)
-        settled, pending = [], []
+        settled, pending = dict[int, tuple[Any, ...]](), []
         for number, outcome in outcomes:
             values = (*codec.outcome_values(outcome), run, number)
             if values[0] == _PENDING:
                 pending.append((*values, _PENDING))
             else:
-                settled.append(values)
+                settled[number] = values
         created = [(outcome.account_id, run, number) for number, outcome in outcomes if outcome.account_id]
         with self.database.write() as connection:
-            self._packed.move(connection, run, max((number for number, _ in outcomes), default=-1))
+            self._unpack(connection, run, max((number for number, _ in outcomes), default=-1))
             _SET_ACCOUNT_ID.run(connection, created)
             _STILL_PENDING.run(connection, pending)
-            self._require(_SETTLE.run(connection, settled) == len(settled), run)
+            self._require(_SETTLE.run(connection, list(settled.values())) == len(settled), run)
 
     def iter_items(self, run_id: str, *, unsettled: bool = False) -> Iterator[RunItem]:
         """Yield the items of a run by number, with what has come of each so far; all, or only the ``unsettled`` ones.
@@ -486,7 +507,7 @@ class Journal:
         run = self._run(run_id)
         replaced = func.replace(entries.c.wish, codec.dumps(old), codec.dumps(new))
         with self.database.write() as connection:
-            self._packed.move(connection, run)
+            self._unpack(connection, run)
             connection.execute(update(entries).values(wish=replaced).where(entries.c.run == run))
 
     # --- what came of it

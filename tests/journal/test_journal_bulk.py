@@ -1,5 +1,6 @@
-"""Many rows in few statements: each is inserted once, and ranges hold the same links as single statements."""
+"""Many rows in few statements: each is written once, and ranges hold the same links as single statements."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -19,12 +20,37 @@ from sqlalchemy import (
     select,
 )
 
-from bulkid.journal.bulk import InsertMany, ranges
+from bulkid.journal import bulk
+from bulkid.journal.bulk import InsertMany, UpdateMany, ranges
 from bulkid.journal.codec import storable
+from bulkid.journal.store import _SETTLE as SETTLE
 from bulkid.journal.store import Journal
 from tests.support.journal_data import RUN, begin, statuses
 
+VALUES = 24  # that a statement may bind
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_values_in_a_statement() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk, "_VALUES", VALUES)
+        yield
+
+
 NUMBERS = st.lists(st.integers(0, 12), unique=True)
+
+
+@given(st.integers(0, 3000))
+def test_rows_are_parted_into_few_statements_of_three_lengths(count: int) -> None:
+    tuples = [(number,) * 9 for number in range(count)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk, "_VALUES", 999)
+        joined = list(SETTLE._joined(tuples))
+    assert [value for _, several in joined for values in several for value in values[::9]] == list(range(count))
+    assert all(len(values) == 9 * rows for rows, several in joined for values in several)
+    lengths = {rows: len(several) for rows, several in joined}
+    assert {*lengths} <= {111, 11, 1}
+    assert max(lengths.get(11, 0), lengths.get(1, 0)) <= 10
 
 
 @given(NUMBERS)
@@ -62,7 +88,7 @@ INSERT = InsertMany(
 )
 
 
-@given(st.lists(st.tuples(st.integers(0, 9) | st.none(), TEXTS, st.just("w")), max_size=70))
+@given(st.lists(st.tuples(st.integers(0, 9) | st.none(), TEXTS, st.just("w")), max_size=VALUES))
 def test_each_row_is_inserted_once_in_its_order(tuples: list[tuple[int | None, str | None, str]]) -> None:
     engine = create_engine("sqlite://")
     statements = []
@@ -72,12 +98,59 @@ def test_each_row_is_inserted_once_in_its_order(tuples: list[tuple[int | None, s
         statements.clear()
         assert INSERT.run(connection, tuples) == len(tuples)
         assert len(statements) <= 2
+        assert all(statement.count("'s'") in {1, 8} for statement in statements)
         found = [tuple(row) for row in connection.execute(select(TABLE))]
     engine.dispose()
     assert found == [(number, storable(text), word, "s") for number, text, word in tuples]
 
 
-@pytest.mark.parametrize("count", [1, 19, 20, 21, 40, 1019])
+KEYED = Table(
+    "k",
+    MetaData(),
+    Column("part", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("text", Text),
+    Column("word", Text),
+)
+UPDATE = UpdateMany(KEYED, ("text", "word"), ("part", "number"), safe=("word",))
+
+
+@given(
+    st.lists(
+        st.tuples(TEXTS, st.sampled_from(["w", None]), st.integers(0, 1), st.integers(0, 12)),
+        max_size=VALUES,
+        unique_by=lambda values: values[2:],
+    ),
+    st.sets(st.tuples(st.integers(0, 1), st.integers(0, 12))),
+    st.booleans(),
+)
+def test_each_row_is_updated_by_its_key_and_no_other(
+    tuples: list[tuple[str | None, str | None, int, int]], present: set[tuple[int, int]], has_update_from: bool
+) -> None:
+    engine = create_engine("sqlite://")
+    statements = []
+    event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    expected = dict.fromkeys(present, ("before", "before"))
+    touched = {
+        (part, number): (storable(text), word) for text, word, part, number in tuples if (part, number) in present
+    }
+    with engine.begin() as connection:
+        KEYED.create(connection)
+        for part, number in present:
+            connection.execute(insert(KEYED).values(part=part, number=number, text="before", word="before"))
+        statements.clear()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bulk, "_HAS_UPDATE_FROM", has_update_from and bulk._HAS_UPDATE_FROM)
+            assert UPDATE.run(connection, tuples) == len(touched)
+        if has_update_from and bulk._HAS_UPDATE_FROM:
+            assert len(statements) <= 2
+            assert all(statement.count("(?, ?, ?, ?)") in {1, 6} for statement in statements)
+        found = {(row.part, row.number): (row.text, row.word) for row in connection.execute(select(KEYED))}
+    engine.dispose()
+    assert found == expected | touched
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9, 1019])
 def test_a_run_of_any_number_of_accounts_has_each_row_and_each_item(journal: Journal, count: int) -> None:
     begin(journal, count)
     assert list(statuses(journal)) == list(range(2, count + 2))

@@ -34,7 +34,6 @@ UNCHANGED = Outcome(Status.UNCHANGED, finished_at=1.0)
 def small_packs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "PACKED_TOGETHER", 3)
-        patch.setattr(store, "MOVED_TOGETHER", 1)
         yield
 
 
@@ -65,6 +64,7 @@ def everything(journal: Journal) -> tuple[object, ...]:
         journal.counts(RUN),
         journal.account_counts(RUN),
         row_page(journal, RUN),
+        journal.database.fetch(select(entries).order_by(entries.c.run, entries.c.entry)),
     )
 
 
@@ -109,16 +109,6 @@ def test_an_intent_unpacks_what_it_needs_and_leaves_the_rest(journal: Journal) -
     assert rows_in(journal, packed_items) == 0
 
 
-def test_unpacking_goes_on_by_some_items_until_none_are_left(journal: Journal) -> None:
-    begin(journal)
-    steps = 0
-    while journal.unpack(RUN):
-        steps += 1
-    assert steps == len(range(0, COUNT, 3)) - 1
-    assert not journal.unpack(RUN)
-    assert rows_in(journal, entries) == COUNT
-
-
 def test_items_do_not_stay_in_memory_where_another_process_has_moved_them(place: Place) -> None:
     items = planned()
     with place.open() as first, place.open() as second:
@@ -126,7 +116,6 @@ def test_items_do_not_stay_in_memory_where_another_process_has_moved_them(place:
         begin(first, lambda journal, run_id, _: journal.add_plan(run_id, items))
         assert [sys.getrefcount(item) for item in items] != before
         second.unpack_all(RUN)
-        assert not first.unpack(RUN)
         first.intend(RUN, [1], 5.0)
         assert [sys.getrefcount(item) for item in items] == before
 
@@ -173,7 +162,7 @@ operations = st.one_of(
         lambda found: lambda journal: journal.plan_again(RUN, [entry(each)._replace(changes="other") for each in found])
     ),
     st.just(lambda journal: journal.replace_group(RUN, "g-1", "g-8")),
-    st.just(lambda journal: journal.unpack(RUN)),
+    st.just(lambda journal: journal.unpack_all(RUN)),
     st.sampled_from([lambda journal, read=read: read(journal) for read in READERS.values()]),
 )
 
@@ -192,8 +181,7 @@ def test_a_packed_plan_comes_out_as_one_that_was_never_packed(
             if reopened:  # else the items that were packed are still in memory
                 packed = opened.enter_context(open_journal(folder / "packed"))
             for operation in sequence:
-                found, expected = operation(packed), operation(plain)
-                assert found == expected or isinstance(found, bool)  # `unpack` has nothing to do in the plain one
+                assert operation(packed) == operation(plain)
             assert everything(packed) == everything(plain)
     finally:
         shutil.rmtree(folder)
@@ -217,10 +205,8 @@ def test_several_processes_may_unpack_at_once(place: Place) -> None:
         chunks = [range(start, start + 4) for start in range(0, COUNT, 4)]
         threads = [
             Thread(target=work, args=[[partial(first.intend, RUN, numbers, 5.0) for numbers in chunks]]),
-            Thread(target=work, args=[[partial(second.unpack, RUN)] * len(chunks)]),
-            Thread(
-                target=work, args=[[*[partial(third.unpack, RUN)] * (len(chunks) - 1), partial(third.unpack_all, RUN)]]
-            ),
+            Thread(target=work, args=[[partial(second.intend, RUN, numbers, 5.0) for numbers in chunks]]),
+            Thread(target=work, args=[[partial(third.unpack_all, RUN)] * len(chunks)]),
         ]
         for thread in threads:
             thread.start()

@@ -380,7 +380,7 @@ def dead_journal() -> Iterator[Callable[[], None]]:
         yield die
 
 
-_WRITES = ("update_run", "intend", "settle", "plan_again", "replace_group", "unpack", "unpack_all")
+_WRITES = ("update_run", "intend", "settle", "plan_again", "replace_group", "unpack_all")
 
 
 def _until(name: str, is_dead: Callable[[], bool]) -> Callable[..., object]:

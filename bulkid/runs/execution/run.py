@@ -461,15 +461,10 @@ class Execution:
         )
 
     async def _run_background_tasks(self) -> None:
-        """Unpack the plan, update the metrics, and write the settled rows of the report, while requests are sent."""
+        """Update the metrics and write the settled rows of the report, while requests are sent."""
         async with task_group() as tasks:
-            tasks.start_soon(self._unpack_plan)
             tasks.start_soon(self._update_metrics)
             tasks.start_soon(self._write_early)
-
-    async def _unpack_plan(self) -> None:
-        while await in_thread(self.journal.unpack, self.record.run_id):
-            pass
 
     async def _write_early(self) -> None:
         """Write the report's rows as they are settled, so that few are left after the last response."""
