@@ -228,7 +228,6 @@ class OrganizationOfPackedPlans(Organization):
             patch.setattr(store, "PACKED_TOGETHER", 1)
             patch.setattr(account_sender, "FIRST_INTENT_CHUNK", 1)
             patch.setattr(account_sender, "INTENT_CHUNK", 1)
-            patch.setattr(store.Journal, "unpack", lambda *_: False)
             return super().work(command, kill)
 
 
