@@ -14,8 +14,8 @@ from typing import BinaryIO
 from bulkid.errors import SheetError
 from bulkid.sheet.formula_escape import unescape_formula
 from bulkid.sheet.headers import SheetOptions
+from bulkid.sheet.table import Table
 from bulkid.sheet.text_format import TextForm, examine, open_text
-from bulkid.sheet.workbook import Table
 
 MAX_COLUMNS = 16_384
 """What a spreadsheet can hold. A longer record means that quotes or the delimiter are not what they seem."""

@@ -17,8 +17,8 @@ from bulkid.errors import SheetError
 from bulkid.sheet.csv_reader import open_text_table
 from bulkid.sheet.headers import SheetOptions
 from bulkid.sheet.isolation import LENGTH, MAX_RESPONSE, PREPARE, START
+from bulkid.sheet.table import WORKBOOK_KINDS, Table
 from bulkid.sheet.text_format import UncertainEncodingError
-from bulkid.sheet.workbook import WORKBOOK_KINDS, Table, open_worksheet
 
 _TYPICAL_RESPONSE_SIZE = 8 << 20  # bytes; rows that take more are sent in several responses
 
@@ -34,6 +34,8 @@ def main() -> None:
 
         gc.freeze()
         gc.enable()
+    else:
+        import bulkid.sheet.workbook  # noqa: F401 - it is a spreadsheet, and this process has no limits yet
 
     source, out = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else may write between the responses
@@ -65,6 +67,8 @@ def main() -> None:
 
 def _open(content: BinaryIO, source: str, kind: str, options: SheetOptions) -> Table:
     if kind in WORKBOOK_KINDS:
+        from bulkid.sheet.workbook import open_worksheet
+
         return open_worksheet(content, source, kind, options.sheet)
     return open_text_table(content, source, kind, options)
 

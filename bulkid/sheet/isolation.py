@@ -28,8 +28,8 @@ import orjson
 from bulkid.errors import BulkidError, InterruptedRunError, SheetError
 from bulkid.sheet.child_process import Limits, Process, end_child, start_child
 from bulkid.sheet.headers import SheetOptions
+from bulkid.sheet.table import WORKBOOK_KINDS, Table
 from bulkid.sheet.text_format import UncertainEncodingError
-from bulkid.sheet.workbook import WORKBOOK_KINDS, Table
 
 MAX_RESPONSE = 64 << 20
 """Bytes of one response, which holds one row at least."""

@@ -20,7 +20,7 @@ from bulkid.sheet.csv_reader import open_text_table
 from bulkid.sheet.headers import SheetOptions, empty_sheet, fields_for_headers, is_type_line, unused_note
 from bulkid.sheet.isolation import CancelToken, open_isolated
 from bulkid.sheet.row_parser import NULL, RowParser, SheetInfo, blank, change_columns, null_note
-from bulkid.sheet.workbook import WORKBOOK_KINDS, RawChunks, Table, open_worksheet
+from bulkid.sheet.table import WORKBOOK_KINDS, RawChunks, Table
 from bulkid.text import printable_line
 
 EXTENSIONS = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
@@ -231,6 +231,8 @@ def open_sheet_file(
             elif is_text:
                 table = _open_here(stream, seen, label, kind, options)
             else:
+                from bulkid.sheet.workbook import open_worksheet
+
                 table = open_worksheet(stream, label, kind, options.sheet)
             resources.callback(table.close)
             if process is not None or not is_text:  # the whole content was read

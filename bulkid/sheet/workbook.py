@@ -10,7 +10,6 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from xml.parsers.expat import ExpatError
@@ -22,13 +21,11 @@ from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, Range, check_
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb, with_whole_cells
 from bulkid.sheet.error_scan_ods import scan_ods, without_indents
 from bulkid.sheet.formula_escape import unescape_formula
+from bulkid.sheet.table import ZIP_KINDS, Table
 from bulkid.text import fold, printable_line
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
-
-ZIP_KINDS = frozenset({"xlsx", "xlsm", "xlsb", "ods"})
-WORKBOOK_KINDS = ZIP_KINDS | {"xls"}
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -45,25 +42,6 @@ CellValue = str | int | float | bool | dt.date | dt.time | dt.datetime | dt.time
 """What calamine gives for a cell; a blank one is ``""``."""
 
 _T = TypeVar("_T")
-
-RawChunks = Callable[[int], Generator[list[tuple[str, ...]], None, None]]
-"""Starts reading: takes the number of rows per chunk; yields chunks of rows, from row 1 on, blank ones too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One worksheet or one text, opened."""
-
-    rows: RawChunks  # starts reading
-    notes: tuple[str, ...]  # sentences for the user
-    name: str = ""  # the worksheet's; "" for text
-    names: tuple[str, ...] = ()  # every worksheet of the workbook, in its order; none for text
-    guessed: str = ""  # why this worksheet of several is read, as a sentence; "" when it was named, or is the only one
-    encoding: str = ""  # the text's; "" for spreadsheets
-    delimiter: str = ""  # one character; "" for spreadsheets
-    first_column: int = 0  # the number of the column in which the rows begin: the first one in use
-    close: Callable[[], None] = lambda: None  # frees what is held
-    prepare: Callable[[int], None] = lambda _size: None  # says that rows will be read, in chunks of so many
 
 
 def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None) -> Table:

@@ -220,14 +220,14 @@ sys.stdin.read()
 """
 BUSY = """
 import os
-from bulkid.sheet import isolated_child
+from bulkid.sheet import isolated_child, workbook
 
 def busy(*_):
     os.write({alive}, b"x")
     while True:
         pass
 
-isolated_child.open_worksheet = isolated_child.open_text_table = busy
+workbook.open_worksheet = isolated_child.open_text_table = busy
 isolated_child.main()
 """
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bulkid.errors import SheetError
-from bulkid.sheet import open_sheet, reader
+from bulkid.sheet import open_sheet, workbook
 from tests.support.sheet_books import written
 
 ROWS = 40_000  # more than what is read ahead
@@ -48,13 +48,13 @@ def test_a_spreadsheet_that_is_written_while_it_is_opened_is_refused(
 ) -> None:
     path = tmp_path / "s.xlsx"
     path.write_bytes(written(["name"], ["roby"]))
-    real = reader.open_worksheet
+    real = workbook.open_worksheet
 
     def opened(*arguments: object) -> object:
         found = real(*arguments)  # type: ignore[arg-type]
         later(path)
         return found
 
-    monkeypatch.setattr(reader, "open_worksheet", opened)
+    monkeypatch.setattr(workbook, "open_worksheet", opened)
     with pytest.raises(SheetError, match="was changed while it was read"):
         open_sheet(path, isolated=False)

@@ -14,7 +14,7 @@ from bulkid.sheet import CHUNK_ROWS, open_sheet
 from bulkid.sheet.child_process import spare_child
 from bulkid.sheet.isolated_child import _encoded, _serve
 from bulkid.sheet.isolation import LENGTH, NEXT, PREPARE, ROWS, START, _Child, _chunk_of
-from bulkid.sheet.workbook import Table
+from bulkid.sheet.table import Table
 
 Rows = list[tuple[str, ...]]
 
