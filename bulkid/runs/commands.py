@@ -1,4 +1,7 @@
-"""The commands of bulkid as functions, for the command line, the web console and programs."""
+"""The commands of bulkid as functions, for the command line, the web console and programs.
+
+A run of a sheet is to begin soon: what it does not need is imported by the command, or at the end, that needs it.
+"""
 
 import os
 import platform
@@ -11,7 +14,6 @@ from typing import Any
 
 from bulkid.errors import EXIT_OK, EXIT_USAGE, BulkidError, DeclinedError, UsageError
 from bulkid.journal import codec
-from bulkid.journal.queries import drop_run
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import FailureBound, Phase, RunRecord, RunStatus
 from bulkid.report.atomic import prepare_folder, remove_leftovers
@@ -22,15 +24,12 @@ from bulkid.runs.execution import finish
 from bulkid.runs.execution.connection import base_of, connect, ledger_owner
 from bulkid.runs.execution.planner import prepare
 from bulkid.runs.execution.run import Execution
-from bulkid.runs.history import find_resumable, lock_run
-from bulkid.runs.inputs.plan_file import journaled_plan_input, read_plan_input, read_plan_input_again
 from bulkid.runs.inputs.run_input import Rows, RunInput
 from bulkid.runs.inputs.sheet import JournaledSheet, Source, open_sheet_input, stored_path
-from bulkid.runs.inputs.undo import undo_input
 from bulkid.runs.notifications import notifies
 from bulkid.runs.options import Context, PlanResult, Preview, RunOptions, RunResult, Target
+from bulkid.runs.run_locks import lock_run
 from bulkid.runs.run_records import PLAN, RECREATE, UNDO, dump_options, load_options, new_record, same_target
-from bulkid.runs.sheet_check import offline_summary
 from bulkid.secret_file import path_exists
 from bulkid.sheet import SheetInfo
 
@@ -96,6 +95,8 @@ async def plan_rest(text: str, target: Target, context: Context | None = None) -
 
     The arguments and errors are those of :func:`resume`. A run that ended before its plan was confirmed is an error.
     """
+    from bulkid.runs.history import find_resumable
+
     context = context or Context()
     started_at = context.clock.monotonic()
     async with AsyncExitStack() as stack:
@@ -141,6 +142,8 @@ async def _plan(
 
 
 def _no_plan(rows: Rows, error: BulkidError, elapsed_s: float, requests: Mapping[str, int]) -> PlanResult:
+    from bulkid.runs.sheet_check import offline_summary
+
     row_errors = tuple(rows.row_errors)
     status, exit_code = finish.final_status({}, error)
     summary = offline_summary(
@@ -150,6 +153,8 @@ def _no_plan(rows: Rows, error: BulkidError, elapsed_s: float, requests: Mapping
 
 
 def _plan_result(rows: Rows, preview: Preview, elapsed_s: float) -> PlanResult:
+    from bulkid.runs.sheet_check import offline_summary
+
     plan = preview.plan
     status = RunStatus.REFUSED if preview.row_errors else RunStatus.COMPLETED
     counters = {
@@ -222,6 +227,8 @@ async def run_plan(
         StateError: The state directory cannot be used.
         DeclinedError: The user did not agree: nothing was sent, there is no run.
     """
+    from bulkid.runs.inputs.plan_file import read_plan_input
+
     options, context = options or RunOptions(), context or Context()
     async with AsyncExitStack() as stack:
         run_input = await in_thread(read_plan_input, path)
@@ -278,6 +285,8 @@ async def _open_undo(
     recreate: bool,
 ) -> tuple[RunInput, Target]:
     """Lock the run to undo, so that no process works on it, and compute the changes that put it back."""
+    from bulkid.runs.inputs.undo import undo_input
+
     undone = await in_thread(finish.find, journal, text)
     target = same_target(undone, target)
     base_of(target)
@@ -318,6 +327,8 @@ async def _begin(
 
 def _remove_run(journal: Journal, record: RunRecord, folder: Path) -> None:
     """Remove a run that its user did not agree to."""
+    from bulkid.journal.queries import drop_run
+
     drop_run(journal, record.run_id)
     remove_report(folder, record.run_id)
 
@@ -353,6 +364,8 @@ async def resume(
         StateError: The state directory cannot be used.
         DeclinedError: The user did not agree: nothing was sent, and the run is as it was.
     """
+    from bulkid.runs.history import find_resumable
+
     context = context or Context()
     async with AsyncExitStack() as stack:
         journal = await _open_journal(stack, context)
@@ -416,14 +429,20 @@ async def _reopen(
     if record.phase == Phase.READ and UNDO not in record.options:
         await in_thread(journal.forget_plan, record.run_id)
         if PLAN in record.options:
+            from bulkid.runs.inputs.plan_file import journaled_plan_input
+
             return await in_thread(journaled_plan_input, journal, record)
         return JournaledSheet(journal, record)
     run_input: RunInput
     if UNDO in record.options:
+        from bulkid.runs.inputs.undo import undo_input
+
         undone = await in_thread(finish.find, journal, str(record.options[UNDO]))
         recreate = bool(record.options.get(RECREATE))
         run_input = await in_thread(partial(undo_input, journal, undone, recreate=recreate))
     elif PLAN in record.options:
+        from bulkid.runs.inputs.plan_file import read_plan_input_again
+
         run_input = await in_thread(read_plan_input_again, record)
     else:
         run_input = await open_sheet_input(

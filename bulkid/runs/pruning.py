@@ -13,7 +13,8 @@ from bulkid.logs import log
 from bulkid.model import Phase, RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.writer import remove_report
-from bulkid.runs.history import lock_name, run_lock, undone_by, with_actual_status
+from bulkid.runs.history import undone_by, with_actual_status
+from bulkid.runs.run_locks import lock_name, run_lock
 from bulkid.runs.run_records import UNDO
 
 

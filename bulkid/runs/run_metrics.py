@@ -4,19 +4,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bulkid.clock import Clock
 from bulkid.extras import require_extra
-from bulkid.journal.queries import newest_runs
 from bulkid.journal.store import Journal, open_journal
 from bulkid.logs import log
 from bulkid.model import RunRecord, RunStatus, Status
 from bulkid.paths import default_state_dir
 from bulkid.report.atomic import ReportError
-from bulkid.report.prometheus import RunMetrics, render_metrics, write_metrics
 from bulkid.runs.concurrency import in_thread
-from bulkid.runs.history import with_actual_status
 from bulkid.runs.options import RunResult
+
+if TYPE_CHECKING:
+    from bulkid.report.prometheus import RunMetrics
 
 COUNTERS_INTERVAL_S = 2.0
 """How often the metrics of a run under way are journaled, for other processes that read them."""
@@ -34,6 +35,8 @@ def write_run_metrics(path: Path | None, journal: Journal, record: RunRecord) ->
     """Write the metrics of a run to its file, if one is set; return what went wrong as a sentence. Never raises."""
     if path is None:
         return ""
+    from bulkid.report.prometheus import write_metrics
+
     try:
         write_metrics(path, [_metrics(journal, record)])
     except ReportError as error:
@@ -83,7 +86,10 @@ def sum_responses(
     return total
 
 
-def _metrics(journal: Journal, record: RunRecord) -> RunMetrics:
+def _metrics(journal: Journal, record: RunRecord) -> "RunMetrics":
+    from bulkid.journal.queries import newest_runs
+    from bulkid.report.prometheus import RunMetrics
+
     job = job_of(record)
     counts: Mapping[Status, int] = journal.counts(record.run_id)
     if _has_succeeded(record):
@@ -113,6 +119,10 @@ def metrics(state_dir: Path | None = None, *, database_url: str = "") -> bytes:
         MissingExtraError: The library for metrics is not installed.
         StateError: The state directory cannot be used.
     """
+    from bulkid.journal.queries import newest_runs
+    from bulkid.report.prometheus import RunMetrics, render_metrics
+    from bulkid.runs.history import with_actual_status
+
     require_extra("metrics", "The page of metrics")
     newest: dict[tuple[str, bool], RunRecord] = {}
     succeeded: dict[tuple[str, bool], float | None] = {}

@@ -16,7 +16,8 @@ from bulkid.report.writer import OpenReport
 from bulkid.runs import Context
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution import finish
-from bulkid.runs.history import find_resumable, lock_run, report, run_lock, with_actual_status
+from bulkid.runs.history import find_resumable, report, with_actual_status
+from bulkid.runs.run_locks import lock_run, run_lock
 from tests.support.journal_data import FAILED, RUN, UPDATED, begin, record
 
 

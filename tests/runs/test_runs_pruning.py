@@ -23,7 +23,7 @@ from bulkid.journal.quota.ledger import JournalLedger
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import DesiredState, Outcome, QuotaRule, RunItem, RunRecord, RunStatus, SheetRow, Status
 from bulkid.runs import pruning
-from bulkid.runs.history import lock_name, run_lock
+from bulkid.runs.run_locks import lock_name, run_lock
 from tests.support.examples import examples
 from tests.support.fake_clock import WALL_START, FakeClock
 from tests.support.journal_data import TEMPORARY

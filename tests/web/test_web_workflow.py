@@ -15,7 +15,7 @@ import pytest
 from bulkid import runs
 from bulkid.model import ChangeBound, QuotaRule, Status
 from bulkid.runs.concurrency import in_thread
-from bulkid.runs.history import run_lock
+from bulkid.runs.run_locks import run_lock
 from bulkid.sandbox.options import SandboxOptions
 from tests.support.postgres_server import shared_server
 from tests.support.web_console import (

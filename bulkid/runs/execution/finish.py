@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from bulkid.errors import (
     EXIT_INTERRUPTED,
@@ -27,7 +27,9 @@ from bulkid.report.formats import ReportContent, wanted, written_before
 from bulkid.report.summary import build_summary, how_to_resume
 from bulkid.report.writer import OpenReport, ReportFiles, write_report
 from bulkid.runs.options import RunResult
-from bulkid.runs.rates import run_rates
+
+if TYPE_CHECKING:
+    from bulkid.report.rate import Rate
 
 EARLY_ROWS: Final = 128
 """Rows of the report that are written at a time while requests are sent: this delays responses by 1 ms."""
@@ -197,7 +199,7 @@ def write(
         _headers(record),
         summary,
         str(record.sheet.get("sheet", "")),
-        rates=partial(run_rates, journal, record),
+        rates=partial(_rates, journal, record),
         fields=_fields(record),
     )
     begun = early.take() if early is not None else None
@@ -210,6 +212,12 @@ def write(
         with suppress(ReportError):  # the folder may have been moved: then write everything again
             return write_report(lambda: journal.report_rows(record.run_id, begun.last_row), content, formats, begun)
     return write_report(lambda: journal.report_rows(record.run_id), content, formats)
+
+
+def _rates(journal: Journal, record: RunRecord) -> "tuple[Rate, ...]":
+    from bulkid.runs.rates import run_rates
+
+    return run_rates(journal, record)
 
 
 def _headers(record: RunRecord) -> tuple[str, ...]:
