@@ -5,14 +5,15 @@ import inspect
 import platform
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from bulkid.errors import BulkidError, DeclinedError
-from bulkid.notify.deliver import STOPPED_TIMEOUT_S, deliver
-from bulkid.notify.message import Message, message_of_failure, message_of_run
 from bulkid.report.summary import ending, next_steps
 from bulkid.runs.options import Context, RunResult
 from bulkid.runs.run_metrics import job_of
+
+if TYPE_CHECKING:
+    from bulkid.notify.message import Message
 
 P = ParamSpec("P")
 
@@ -44,6 +45,8 @@ def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P
         except DeclinedError:
             raise  # there is no run, and the user knows
         except BulkidError as error:
+            from bulkid.notify.message import message_of_failure
+
             subject = next((bound[name] for name in _SUBJECT_ARGUMENTS if bound.get(name)), "")
             shown = str(subject) if isinstance(subject, str | Path) else "standard input"
             command_name = _COMMAND_NAMES.get(command.__name__, command.__name__)
@@ -52,6 +55,10 @@ def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P
                 message_of_failure(command_name, shown, error, host=platform.node(), job=job), context
             )
             raise
+        if not context.after.recipients:
+            return result
+        from bulkid.notify.message import message_of_run
+
         files = result.report.files if result.report is not None else ()
         message = message_of_run(
             result.run,
@@ -69,11 +76,13 @@ def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P
     return wrapper
 
 
-async def send_notification(message: Message, context: Context) -> None:
+async def send_notification(message: "Message", context: Context) -> None:
     """Send a message to its recipients, and warn about failed notifications."""
     recipients = context.after.recipients.for_outcome(success=message.success)
     if not recipients:
         return
+    from bulkid.notify.deliver import STOPPED_TIMEOUT_S, deliver
+
     context.hooks.stage("notify")
     limits = ((context.stop.wait, STOPPED_TIMEOUT_S), (context.stop.wait_aborted, ABORTED_LIMIT_S))
     for failed in await deliver(message, recipients, clock=context.clock, limits=limits):
