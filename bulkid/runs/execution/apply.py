@@ -1,8 +1,11 @@
-"""Applying a plan: new groups, creations, updates (group requests, then account PUTs), and deletions last."""
+"""Applying a plan: new groups, creations, updates (group requests, then account PUTs), and deletions last.
+
+Most plans are of account PUTs alone: what sends the others is imported where a plan has them.
+"""
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bulkid.errors import ConnectionFailedError, InterruptedRunError
 from bulkid.journal.writer import OutcomeWriter
@@ -12,15 +15,14 @@ from bulkid.planning.plan import DELETE_BATCH
 from bulkid.runs.concurrency import in_thread, task_group, until_stopped
 from bulkid.runs.execution.account_sender import AccountSender, too_many_failures
 from bulkid.runs.execution.connection import Connection
-from bulkid.runs.execution.creation_sender import CreationSender
-from bulkid.runs.execution.deletion_sender import DeletionSender, untouched
-from bulkid.runs.execution.group_sender import CurrentGroups, GroupSender
-from bulkid.runs.execution.new_group_sender import NewGroupSender, NewGroupsResult
 from bulkid.runs.execution.progress import Progress
 from bulkid.runs.execution.reconcile import SendPlan, needs_any
 from bulkid.runs.options import Hooks
 from bulkid.runs.run_records import NEW_GROUPS, has_preconditions
 from bulkid.text import count_of, fold
+
+if TYPE_CHECKING:
+    from bulkid.runs.execution.new_group_sender import NewGroupsResult
 
 
 async def apply(
@@ -125,6 +127,8 @@ async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks:
         plan = await _with_created_groups(plan, created, sender, record)
     by_account = plan.by_account
     if plan.creations:
+        from bulkid.runs.execution.creation_sender import CreationSender
+
         creation_sender = CreationSender(
             sender, options.max_attempts, plan.sent_before, only_new=has_preconditions(record, reconfirmed=False)
         )
@@ -134,6 +138,8 @@ async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks:
             await sender.finish(hooks)
             return
     if plan.batches or carried:
+        from bulkid.runs.execution.group_sender import CurrentGroups, GroupSender
+
         names = CurrentGroups(connection.engine, connection.organization_id, plan.directory, connection.context.clock)
         group_sender = GroupSender(sender, plan.by_group, names)
         try:
@@ -157,6 +163,8 @@ async def _send_deletions(plan: SendPlan, sender: AccountSender, record: RunReco
 
     Return the run items of which that is not known any more, with the reason: nothing was sent for them.
     """
+    from bulkid.runs.execution.deletion_sender import DeletionSender, untouched
+
     deletions: Sequence[tuple[int, Change]] = plan.deletions
     unknown: Mapping[int, str] = {}
     async with until_stopped(sender.stop):
@@ -171,7 +179,10 @@ async def _send_deletions(plan: SendPlan, sender: AccountSender, record: RunReco
     return unknown
 
 
-async def _create_groups(plan: SendPlan, sender: AccountSender) -> NewGroupsResult:
+async def _create_groups(plan: SendPlan, sender: AccountSender) -> "NewGroupsResult":
+    from bulkid.runs.execution.group_sender import CurrentGroups
+    from bulkid.runs.execution.new_group_sender import NewGroupSender
+
     connection = sender.connection
     names = CurrentGroups(connection.engine, connection.organization_id, plan.directory, connection.context.clock)
     changes = dict(plan.by_account) | plan.by_group
@@ -181,7 +192,7 @@ async def _create_groups(plan: SendPlan, sender: AccountSender) -> NewGroupsResu
 
 
 async def _with_created_groups(
-    plan: SendPlan, created: NewGroupsResult, sender: AccountSender, record: RunRecord
+    plan: SendPlan, created: "NewGroupsResult", sender: AccountSender, record: RunRecord
 ) -> SendPlan:
     """Fail the accounts whose group could not be created, and use the ids that groups have where they differ."""
     if created.replaced:
@@ -208,7 +219,7 @@ async def _journal_replaced(replaced: Mapping[str, Group], sender: AccountSender
     await in_thread(write)
 
 
-def _without_failed(plan: SendPlan, created: NewGroupsResult, sender: AccountSender) -> SendPlan:
+def _without_failed(plan: SendPlan, created: "NewGroupsResult", sender: AccountSender) -> SendPlan:
     """Settle the accounts that need a group which could not be created; return the plan of the others.
 
     The POST of another group may have carried such an account.

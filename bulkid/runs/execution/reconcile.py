@@ -7,7 +7,7 @@ its own: a resume has it confirmed, and checks its change limit. Resuming an int
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bulkid.model import (
     NEW_GROUP,
@@ -23,7 +23,6 @@ from bulkid.model import (
     Via,
     new_tuple,
 )
-from bulkid.planning.cover import GroupBatch
 from bulkid.planning.directory import Absent, Directory, Unknown
 from bulkid.planning.partial_changes import has_part, partly_applied
 from bulkid.planning.plan import ChangeDescriber, Plan, describe, diff
@@ -37,9 +36,12 @@ from bulkid.planning.preconditions import (
 )
 from bulkid.planning.strategy import Strategy
 from bulkid.resources import current
-from bulkid.runs.execution.bisection import Batch
 from bulkid.runs.options import Preview
 from bulkid.text import fold
+
+if TYPE_CHECKING:
+    from bulkid.planning.cover import GroupBatch
+    from bulkid.runs.execution.bisection import Batch
 
 DEFERRED = Outcome(Status.PENDING, error_code="left_for_later", error="Left for later: the run was a trial.")
 """The outcome of an account that a trial leaves for later."""
@@ -110,7 +112,7 @@ class SendPlan(NamedTuple):
     directory: Directory  # without its accounts
     by_account: list[tuple[int, Change]]  # sent by account PUTs, in the order of the plan
     by_group: dict[int, Change]  # carried by the batches and by the POSTs of new groups
-    batches: list[Batch]
+    batches: "list[Batch]"
     new_groups: tuple[NewGroup, ...] = ()
     creations: tuple[tuple[int, Change], ...] = ()
     deletions: tuple[tuple[int, Change], ...] = ()
@@ -174,7 +176,7 @@ def send_plan_of(directory: Directory, changes: Iterable[tuple[int, Change]], st
     if strategy is None or not (strategy.cover.batches or new_groups):
         return SendPlan(directory, updates, {}, [], new_groups, creations, deletions)
     by_account = [taken[place] for place in strategy.cover.by_account]
-    batches = [_batch(planned, taken) for planned in strategy.cover.batches]
+    batches = _batches(strategy.cover.batches, taken)
     by_group = dict(updates)
     for number, _ in by_account:
         del by_group[number]
@@ -216,10 +218,15 @@ def _needed(new_groups: tuple[Group, ...], changes: Iterable[tuple[int, Change]]
     return tuple([group for group in new_groups if fold(group.id) in joined])
 
 
-def _batch(planned: GroupBatch, changes: Sequence[tuple[int, Change]]) -> Batch:
-    """Return a group request of a plan by its run items: those that join the group, then those that leave it."""
-    places = [*sorted(planned.add), *sorted(planned.remove)]
-    return Batch(planned.group_id, tuple([changes[place][0] for place in places]), len(planned.add))
+def _batches(planned: "Iterable[GroupBatch]", changes: Sequence[tuple[int, Change]]) -> "list[Batch]":
+    """Return group requests of a plan by their run items: those that join the group, then those that leave it."""
+    from bulkid.runs.execution.bisection import Batch
+
+    batches = []
+    for each in planned:
+        places = [*sorted(each.add), *sorted(each.remove)]
+        batches.append(Batch(each.group_id, tuple([changes[place][0] for place in places]), len(each.add)))
+    return batches
 
 
 class Comparison(NamedTuple):
