@@ -182,12 +182,13 @@ def read_toml(path: Path, instead: str = "") -> dict[str, Any] | None:
     Raises:
         UsageError: It cannot be read, or is no TOML file.
     """
-    import tomllib
-
     try:
         if kind := special_kind(path):
             raise UsageError(f"{path} is {kind}, not a TOML file.")
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        text = path.read_bytes().decode("utf-8-sig")
+        import tomllib  # mostly there is no such file
+
+        return tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:

@@ -13,20 +13,22 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlencode
 
 import anyio
 
 from bulkid.clock import Clock, SystemClock, iso_utc
 from bulkid.errors import AuthenticationError, BulkidError, ConnectionFailedError, UsageError
-from bulkid.identity.client_assertion import ClientAssertion, read_client_assertion
 from bulkid.identity.jwt import seconds_claim, unverified_claims
 from bulkid.logs import log
 from bulkid.model import Reply, ReplyKind
 from bulkid.redaction import register_secret
 from bulkid.resources import GROUP_SCOPE, current
 from bulkid.text import dashed_guid
+
+if TYPE_CHECKING:
+    from bulkid.identity.client_assertion import ClientAssertion
 
 TOKEN_PATH = "connect/token"  # noqa: S105 - a path, no secret
 _ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -400,6 +402,8 @@ class FederatedCredentials(ApplicationTokens):
         Until an endpoint has issued one, the organisation's is asked first, and the host's where that does not exist
         or does not know the application. A file that cannot be read raises until then, and is no connection after.
         """
+        from bulkid.identity.client_assertion import read_client_assertion
+
         try:
             self._assertion = await anyio.to_thread.run_sync(read_client_assertion, self._file, self._clock.now())
         except BulkidError as problem:
