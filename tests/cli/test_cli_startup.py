@@ -95,6 +95,53 @@ def test_a_list_of_runs_needs_the_database_alone(tmp_path: Path) -> None:
     assert not modules & {"pydantic", "structlog", "aiohttp", "pandas"}
 
 
+FIRST_REQUESTS = """
+import sys
+from bulkid.cli import main
+from bulkid.journal.store import Journal
+intend = Journal.intend
+
+def first(*arguments, **options):
+    Journal.intend = intend
+    print("before the first: " + " ".join(sys.modules))
+    return intend(*arguments, **options)
+
+Journal.intend = first
+main()
+"""
+NEEDLESS_FOR_UPDATES = {
+    "bulkid.sheet.workbook",
+    "bulkid.runs.execution.bisection",
+    "bulkid.runs.execution.creation_sender",
+    "bulkid.runs.execution.deletion_sender",
+    "bulkid.runs.execution.group_sender",
+    "bulkid.runs.execution.new_group_sender",
+    "bulkid.runs.history",
+    "bulkid.runs.inputs.plan_file",
+    "bulkid.runs.inputs.undo",
+    "bulkid.runs.rates",
+    "bulkid.runs.sheet_check",
+    "bulkid.notify.deliver",
+    "bulkid.notify.message",
+    "bulkid.report.prometheus",
+    "bulkid.journal.queries",
+    "bulkid.identity.client_assertion",
+}
+
+
+def test_a_run_of_a_csv_that_updates_accounts_sends_before_it_imports_what_others_need(tmp_path: Path) -> None:
+    sheet = tmp_path / "s.csv"
+    sheet.write_bytes(b"name,display_name\nroby,Another\n")
+    arguments = ("--state-dir", str(tmp_path), "run", str(sheet), "--sandbox", "--yes", "--quiet")
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_REQUESTS, *arguments], capture_output=True, text=True, cwd=tmp_path, check=True
+    )
+    (line,) = [each for each in done.stdout.splitlines() if each.startswith("before the first: ")]
+    modules = set(line.split())
+    assert {"bulkid.runs.execution.account_sender", "bulkid.sheet.csv_reader"} <= modules
+    assert not modules & NEEDLESS_FOR_UPDATES
+
+
 CERTIFICATES = """
 import os, ssl, sys
 from bulkid.identity.aiohttp_import import import_aiohttp
