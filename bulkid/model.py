@@ -111,8 +111,7 @@ NEW_GROUP = "new"
 """The type of a group that the run itself creates: the server does not have it yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """A group as the server describes it (GroupDto), or as the run creates it."""
 
     id: str  # of a new group: made by the client, as the API has it
@@ -123,8 +122,7 @@ class Group:
 # --- the sheet
 
 
-@dataclass(frozen=True, slots=True)
-class RowError:
+class RowError(NamedTuple):
     """One error of one row: which column, which value, what to do."""
 
     row: int  # as a spreadsheet shows it; the header is 1

@@ -6,9 +6,8 @@ and no file: they go with any file, but for a ``bulkid.toml`` of the working dir
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulkid.config import parse
 from bulkid.config.parse import InvalidValueError, Secret
@@ -78,8 +77,7 @@ Place = tuple[str, Mapping[str, Any]]
 """A file as messages call it (empty for options and the environment), and what it gives by the names of settings."""
 
 
-@dataclass(frozen=True, slots=True)
-class UserFile:
+class UserFile(NamedTuple):
     """The ``bulkid.toml`` in the user's configuration directory."""
 
     path: Path
@@ -96,8 +94,7 @@ class UserFile:
         return bool(urls) and not any(_same(address, url) for address in urls)
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectionOrigins:
+class ConnectionOrigins(NamedTuple):
     """Where the settings of a connection come from: what is refused because of it, :meth:`refuse_mixed` says."""
 
     places: Sequence[Place]  # in the order of precedence

@@ -6,9 +6,8 @@ that may be one by mistake (the path of a secret file is shown only when it exis
 
 import os
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bulkid.config import parse
 from bulkid.config.credentials import CREDENTIALS, ConnectionOrigins, UserFile, read_secret
@@ -27,8 +26,7 @@ _SECRET_PAIRS = {*_SECRET_FILES, *_SECRET_FILES.values()}
 _APPLICATION_LOGINS = ("client_secret", "client_secret_file", "client_assertion_file")  # an application uses one
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
+class _Layer(NamedTuple):
     """One place that gives settings: values by the names of settings, and how messages name the place of each."""
 
     values: Mapping[str, Any]
@@ -300,7 +298,7 @@ def _table_layer(table: object, name: str, path: Path) -> _Layer:
     for key in table:
         if not setting(key).in_profile:
             raise UsageError(f"{name}: key {key} names a profile from within one.")
-    return replace(layer, file=str(path))
+    return layer._replace(file=str(path))
 
 
 def _known(key: str, name: str, seen: Container[str]) -> Setting:

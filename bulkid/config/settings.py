@@ -5,10 +5,10 @@ A setting is a field of :class:`Settings` with an entry of a group. To add one, 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields
 from datetime import tzinfo
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, get_args, get_origin, overload
 
 from bulkid.config import parse
 from bulkid.config.parse import Parse, Secret
@@ -24,8 +24,7 @@ S = TypeVar("S", bound="DataclassInstance")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """One entry of the table.
 
     The defaults of ``parse`` and ``allowed`` are those of a switch; for a ``Literal`` they follow from its values.
@@ -59,8 +58,7 @@ class Setting:
         return not self.secret and self.group.in_job
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """Settings about one subject: a section of the help pages and of the docs."""
 
     name: str  # the section's heading, in lower case
@@ -112,9 +110,8 @@ def _complete(each: Field[Any]) -> Setting:
     option = f"--{key.replace('_', '-')}" if entry.option is None else entry.option
     words = get_args(kind) if get_origin(kind) is Literal else ()
     if words:
-        entry = replace(entry, parse=parse.choice(*words), allowed=f"{', '.join(words[:-1])} or {words[-1]}")
-    return replace(
-        entry,
+        entry = entry._replace(parse=parse.choice(*words), allowed=f"{', '.join(words[:-1])} or {words[-1]}")
+    return entry._replace(
         name=each.name,
         env=f"BULKID_{key.upper()}",
         kind=kind,

@@ -4,8 +4,7 @@
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from bulkid.clock import Clock
 from bulkid.engine.auth_failures import MAX_REQUEST_REFUSALS, Credentials, ForbiddenWrites, SuspectCredential
@@ -19,8 +18,7 @@ CHECK_REQUEST_KEY: Final = -2
 """The key of the check request, which shows whether the server still takes a credential."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuthOptions:
+class AuthOptions(NamedTuple):
     """What an engine needs to find out what a 401 or 403 is about.
 
     Args:

@@ -5,8 +5,7 @@ exactly one request probes, and its reply closes the breaker or keeps it open fo
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from bulkid.clock import Clock
 from bulkid.engine.retry import full_jitter
@@ -25,8 +24,7 @@ _MARGIN_S: Final = 0.01  # Retry-After is in whole seconds and timers are coarse
 _JITTER_S: Final = 0.24  # ... and not all clients that got the same Retry-After at the same moment
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """What the circuit breaker gives a request that leaves, to know how to take its reply."""
 
     generation: int  # goes up whenever the breaker opens; a reply from an earlier one is stale

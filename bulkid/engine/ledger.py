@@ -6,8 +6,7 @@ several runs on one ledger keep one quota together.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bulkid.model import QuotaRule
 
@@ -15,8 +14,7 @@ SlotReport = tuple[int, float]
 """A slot and the age of its response: seconds since the response came in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """The result of one exchange with the ledger."""
 
     slots: tuple[int, ...]  # reserved now, for requests that leave at once
@@ -25,8 +23,7 @@ class Lease:
     remaining: int  # slots that every rule still allows, after this exchange
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaUse:
+class QuotaUse(NamedTuple):
     """How much of one rule's window is taken."""
 
     rule: QuotaRule

@@ -1,14 +1,12 @@
 """Decide what to do about a reply, as a pure function: the caller gives the time and the random number."""
 
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 from bulkid.model import ReplyKind
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class RetryPolicy(NamedTuple):
     """When to try again, and when to stop trying. Times in seconds."""
 
     max_attempts: int = 5  # replies that count
@@ -17,8 +15,7 @@ class RetryPolicy:
     budget_s: float = 600.0  # time in flight and waits of one request together
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """Send the request again after a wait of its own."""
 
     wait_s: float

@@ -7,10 +7,9 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import repeat
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
@@ -35,8 +34,7 @@ class UnexpectedResponseError(ConnectionFailedError):
     """A JSON answer of another shape than the API's: an incompatible version, or not an Identity Server."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """One page of the list of accounts."""
 
     total: int  # accounts that match, over all pages

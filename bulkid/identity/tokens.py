@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 from urllib.parse import urlencode
 
 import anyio
@@ -478,8 +478,7 @@ def _expiry_sentence(epoch_s: float | None) -> str:
 # --- what a token says
 
 
-@dataclass(frozen=True, slots=True)
-class TokenClaims:
+class TokenClaims(NamedTuple):
     """The claims of a JWT that bulkid uses; empty or None where the token does not say."""
 
     organization_id: str  # the claim ``prt_id``
@@ -488,8 +487,7 @@ class TokenClaims:
     lifetime_s: float | None = None  # from issue to end by the issuer's own clock
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """What a token allows, as far as its scopes tell: True, False, or None when they do not."""
 
     read_accounts: bool | None = None

@@ -6,8 +6,8 @@ secret is sent anywhere.
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from yarl import URL
 
@@ -39,8 +39,7 @@ class Deployment(StrEnum):
     STANDALONE = "standalone"
 
 
-@dataclass(frozen=True, slots=True)
-class IdentityBase:
+class IdentityBase(NamedTuple):
     """The address that all calls start from."""
 
     url: str  # percent-encoded, without a slash at the end, such as https://cloud.uipath.com/acme/identity_

@@ -1,7 +1,6 @@
 """Groups that refused a PUT for good, by organisation; as long as that is remembered, their members go by account."""
 
-from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import and_, delete, insert, or_, select
 
@@ -14,8 +13,7 @@ REMEMBERED_S: Final = 30 * 86_400.0
 """Seconds that a refusal is remembered; after that, group requests are tried again."""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupRefusal:
+class GroupRefusal(NamedTuple):
     """A group that refused a PUT for good."""
 
     group_id: str  # folded
@@ -25,7 +23,7 @@ class GroupRefusal:
     refused_at: float  # seconds since the epoch
 
 
-_COLUMNS = [group_refusals.c[name] for name in GroupRefusal.__dataclass_fields__]
+_COLUMNS = [group_refusals.c[name] for name in GroupRefusal._fields]
 
 
 class GroupRefusals:
@@ -39,7 +37,7 @@ class GroupRefusals:
     def remember(self, refusal: GroupRefusal) -> None:
         """Remember a refusal in place of an earlier one of the same group, and forget what is too old."""
         columns, group_id = group_refusals.c, fold(refusal.group_id)
-        values = {**asdict(refusal), "organization_id": self._organization_id, "group_id": group_id}
+        values = {**refusal._asdict(), "organization_id": self._organization_id, "group_id": group_id}
         same = and_(columns.organization_id == self._organization_id, columns.group_id == group_id)
         too_old = columns.refused_at < refusal.refused_at - REMEMBERED_S
         with self.database.write() as connection:

@@ -3,8 +3,8 @@
 Where the organisation's number of accounts is not known, a plan passes only if it would pass with any number.
 """
 
-from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import NamedTuple
 
 from bulkid.model import ChangeBound
 from bulkid.text import count_of
@@ -24,8 +24,7 @@ ALWAYS_ALLOWED = (SMALL_ORGANIZATION + 1) * DEFAULT_PERCENT // 100
 """Accounts that the default bound lets through in an organisation of any size (10)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Excess:
+class Excess(NamedTuple):
     """How a plan goes beyond what may be sent without further ado."""
 
     changes: int  # accounts that the plan changes, or deletes
@@ -74,7 +73,7 @@ def excess(changes: int, total: int | None, bound: ChangeBound | None) -> Excess
 def excess_deletions(deletions: int, total: int | None, bound: ChangeBound | None) -> Excess | None:
     """Say by how much the deletions of a plan exceed their bound, 10 where none is given; None when they do not."""
     found = excess(deletions, total, bound or DEFAULT_DELETIONS)
-    return None if found is None else replace(found, deletes=True)
+    return None if found is None else found._replace(deletes=True)
 
 
 def needs_total(changes: int, bound: ChangeBound | None) -> bool:

@@ -7,6 +7,7 @@ memberships for nothing. Every other account goes wholly one way or the other.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bulkid.model import Change
 from bulkid.planning.local_search import WORK, Search
@@ -14,8 +15,7 @@ from bulkid.planning.membership_classes import OWN_PUT, GroupNumbers, Membership
 from bulkid.planning.min_cut import cheapest_cut
 
 
-@dataclass(frozen=True, slots=True)
-class GroupBatch:
+class GroupBatch(NamedTuple):
     """One PUT of a group. Its members are given by their places in the changes that the cover was made of."""
 
     group_id: str  # as the changes write it, where it is first met

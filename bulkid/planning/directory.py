@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import copy
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from bulkid.model import EVERYONE, Account, Group
 from bulkid.text import fold, fold_all
@@ -19,8 +19,7 @@ class Absent:
     """The server said of this very account that there is none, or a list that misses no account does not show it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(NamedTuple):
     """Whether the account exists is not known: nothing may be concluded from its absence."""
 
     reason: str  # a clause, to follow a colon

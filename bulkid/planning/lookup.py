@@ -1,7 +1,6 @@
 """Which account and which groups a row means: texts that are ids or names become ids; near names are suggested."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -285,8 +284,7 @@ class GroupMatch(NamedTuple):
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class GroupList:
+class GroupList(NamedTuple):
     """What one list cell means: distinct ids in the cell's order, without Everyone."""
 
     ids: tuple[str, ...]

@@ -2,8 +2,7 @@
 
 from array import array
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from bulkid.model import Change
 from bulkid.text import fold
@@ -14,8 +13,7 @@ OWN_PUT = -1
 """In place of a class: the account's own PUT is needed whatever the groups do."""
 
 
-@dataclass(frozen=True, slots=True)
-class MembershipClasses:
+class MembershipClasses(NamedTuple):
     """The accounts of a plan by the groups that they change. All accounts of one class cost the same."""
 
     group_ids: tuple[str, ...]  # as first written

@@ -2,9 +2,8 @@
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from bulkid.model import Action, DesiredState, RowError
 from bulkid.resources import ACTION_COLUMN, current
@@ -15,8 +14,7 @@ K = TypeVar("K", bound=Hashable)
 _MOST_PAIRS: Final = 1_000  # of lists that are compared; a plan finds what a check leaves
 
 
-@dataclass(frozen=True, slots=True)
-class RowConflict:
+class RowConflict(NamedTuple):
     """One row's part in a contradiction with other rows."""
 
     row: int
@@ -25,8 +23,7 @@ class RowConflict:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class SheetLabels:
+class SheetLabels(NamedTuple):
     """How errors name parts of a sheet: headers by field, and groups by their names.
 
     ``may_be_same`` says of two groups, where no directory tells it, whether one may be the other's id.

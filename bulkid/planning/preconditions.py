@@ -6,7 +6,6 @@ whole account that it is as it was, and that it has not logged in since.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from bulkid.errors import PermissionDeniedError
@@ -39,8 +38,7 @@ class Precondition(NamedTuple):
     description: str = ""  # the change, for messages
 
 
-@dataclass(frozen=True, slots=True)
-class PreconditionRules:
+class PreconditionRules(NamedTuple):
     """What holds for all changes of one input.
 
     Args:

@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 from bulkid.errors import PermissionDeniedError, UsageError
 from bulkid.model import UPDATE, Action, Change, QuotaRule, RowRequest, new_tuple
@@ -31,8 +31,7 @@ class Constraints:
     refusing: Mapping[str, str] = field(default_factory=dict)  # by folded id: refuse every PUT
 
 
-@dataclass(frozen=True, slots=True)
-class Strategy:
+class Strategy(NamedTuple):
     """The requests that carry a plan's changes, and the reason for them."""
 
     cover: Cover
@@ -90,7 +89,7 @@ def choose_strategy(
         if via == "groups"
         else _choose_automatically(changes, batch_size, constraints)
     )
-    return replace(strategy, reason=f"{strategy.reason} {_refusing_groups_note(changes, constraints)}".strip())
+    return strategy._replace(reason=f"{strategy.reason} {_refusing_groups_note(changes, constraints)}".strip())
 
 
 def _choose_automatically(changes: Sequence[Change], batch_size: int, constraints: Constraints) -> Strategy:
@@ -109,7 +108,7 @@ def _choose_automatically(changes: Sequence[Change], batch_size: int, constraint
     if constraints.may_write_groups is False:
         advice = "Grant PM.Group (or PM.Group.Write) to the application for that."
     reason = f"Group requests would make it {saving}. {advice}"
-    return replace(alone, reason=reason, is_advice=True)
+    return alone._replace(reason=reason, is_advice=True)
 
 
 def _by_groups(changes: Sequence[Change], batch_size: int, constraints: Constraints) -> Strategy:

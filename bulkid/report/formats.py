@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
 from bulkid.model import ReportRow, RunRecord
 from bulkid.secret_file import path_exists
@@ -39,8 +39,7 @@ class RowFile(Protocol[_Row_contra]):
         """Remove the file, unless it is in place already. Never raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReportContent:
+class ReportContent(NamedTuple):
     """What a report is about, beside its rows."""
 
     run: RunRecord

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -17,8 +16,7 @@ from bulkid.report.summary import how_to_report
 _BATCH: Final = 512  # rows held at a time: enough to make the calls cheap, too few to count
 
 
-@dataclass(frozen=True, slots=True)
-class ReportFiles:
+class ReportFiles(NamedTuple):
     """The files that were written."""
 
     folder: Path  # the run's own
@@ -165,8 +163,7 @@ def _remove_old(target: AtomicFile, notes: list[str]) -> None:
         notes.append(f"{target.name} is from an earlier report and could not be removed: {reason(error)}.")
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(NamedTuple):
     """What came of removing a report."""
 
     bytes: int = 0  # room that it took

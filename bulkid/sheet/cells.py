@@ -3,7 +3,6 @@
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 from bulkid.model import EVERYONE
@@ -71,8 +70,7 @@ _QUOTE = '"'
 _NEEDS_CARE = re.compile(r'[;,|\r\n"\[]')
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with a text: a stable word, and a sentence that says what to do."""
 
     code: str

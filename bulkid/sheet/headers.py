@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain
+from typing import NamedTuple
 
 from bulkid.errors import SheetError
 from bulkid.resources import INFORMATION_COLUMNS, Resource, current
@@ -90,8 +91,7 @@ def fields_for_headers(headers: Sequence[str], options: SheetOptions | None = No
     return fields
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnMeaning:
+class ColumnMeaning(NamedTuple):
     """What a column seems to mean."""
 
     field: str  # "" for a column that is not used
@@ -123,8 +123,7 @@ def suggest_fields(headers: Sequence[str], options: SheetOptions | None = None) 
     return tuple(meanings)
 
 
-@dataclass(frozen=True, slots=True)
-class ColumnUse:
+class ColumnUse(NamedTuple):
     """How one column of a sheet is read."""
 
     label: str  # its header, on one line

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import BinaryIO, Final, Self, cast
+from typing import BinaryIO, Final, NamedTuple, Self, cast
 
 from bulkid.errors import InterruptedRunError, SheetError
 from bulkid.file_kind import kind_of_mode, open_regular, special_kind
@@ -95,8 +95,7 @@ class Sheet(AbstractContextManager["Sheet"]):
         self.close()
 
 
-@dataclass(frozen=True, slots=True)
-class SheetPreview:
+class SheetPreview(NamedTuple):
     """A look at a sheet before it is known what its columns mean; for the other members see :class:`Table`."""
 
     headers: tuple[str, ...]  # the header cells, trimmed
@@ -251,7 +250,7 @@ def _open_here(stream: BinaryIO, seen: os.stat_result | None, label: str, kind: 
         yield from table.rows(size)
         _require_unchanged(stream, seen, label)
 
-    return replace(table, rows=rows)
+    return table._replace(rows=rows)
 
 
 def _child_for(stream: BinaryIO, *, is_text: bool, isolated: bool) -> Process | None:

@@ -1,7 +1,7 @@
 """What a worksheet and a text have in common once they are open, and which kinds of file hold worksheets."""
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 ZIP_KINDS = frozenset({"xlsx", "xlsm", "xlsb", "ods"})
 WORKBOOK_KINDS = ZIP_KINDS | {"xls"}
@@ -10,8 +10,7 @@ RawChunks = Callable[[int], Generator[list[tuple[str, ...]], None, None]]
 """Starts reading: takes the number of rows per chunk; yields chunks of rows, from row 1 on, blank ones too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """One worksheet or one text, opened."""
 
     rows: RawChunks  # starts reading

@@ -12,10 +12,9 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from bulkid.errors import SheetError
 from bulkid.sheet.headers import SheetOptions, empty_sheet, is_type_line, known_headers
@@ -62,8 +61,7 @@ class UncertainEncodingError(SheetError):
         self.readings = readings
 
 
-@dataclass(frozen=True, slots=True)
-class TextForm:
+class TextForm(NamedTuple):
     """How to read the bytes of a sheet."""
 
     encoding: str  # a codec of Python's that drops a byte order mark by itself

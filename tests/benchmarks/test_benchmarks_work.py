@@ -38,8 +38,8 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
         process.terminate()
 
 
-def raw(port: int, *pieces: bytes, answers: int = 1) -> list[tuple[int, Any]]:
-    """Send pieces as they are; the status and body of as many answers."""
+def raw(port: int, *pieces: bytes, answers: int = 1, closes: bool = False) -> list[tuple[int, Any]]:
+    """Send pieces as they are; the status and body of as many answers, after which the server may close."""
     found: list[tuple[int, Any]] = []
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -53,6 +53,7 @@ def raw(port: int, *pieces: bytes, answers: int = 1) -> list[tuple[int, Any]]:
                     if line.lower().startswith(b"content-length:"):
                         length = int(line.split(b":")[1])
                 found.append((status, json.loads(stream.read(length))))
+            assert not closes or stream.read() == b""
     return found
 
 
@@ -120,7 +121,7 @@ def test_a_slow_server_applies_and_answers_each_put(port: int) -> None:
     first, second = raw(port, put(displayName="a") + put("nobody", displayName="x"), answers=2)
     assert (first[0], first[1]["displayName"], second[0]) == (200, "a", 404)
     last = put(displayName="b").replace(b"content-length", b"connection: close\r\ncontent-length")
-    assert raw(port, last)[0][1]["displayName"] == "b"
+    assert raw(port, last, closes=True)[0][1]["displayName"] == "b"
     ((_, stats),) = raw(port, message("GET", "/_stats"))
     assert (stats["changed"], stats["served"]["PUT"]) == (1, 3)
     assert 0 < stats["idle_s"] < stats["put_span_s"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-from dataclasses import replace
 
 import anyio
 import pytest
@@ -66,7 +65,7 @@ def test_a_line_consists_of_whole_parts_and_failures_stay_longest(snapshot: Snap
             "81 % ━━━━ 3,860/4,722 · about 51 s left · rate-limited, retrying in 7 s · 13 failed",
         ),
         (PAUSED, 76, "3,860/4,722 · about 51 s left · rate-limited, retrying in 7 s · 13 failed"),
-        (replace(PAUSED, server_away=True), 62, "3,860/4,722 · server unavailable, retrying in 7 s · 13 failed"),
+        (PAUSED._replace(server_away=True), 62, "3,860/4,722 · server unavailable, retrying in 7 s · 13 failed"),
         (PAUSED, 27, "3,860/4,722 · 13 failed"),
         (PAUSED, 20, "3,860/4,722"),  # there is room for the percentage, but not for the failures
         (SENDING, 11, "3,860/4,722"),

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -584,7 +583,7 @@ def test_the_order_of_rows_changes_nothing_but_the_order_of_the_plan(
 
 def _in_any_spelling(row_errors: Sequence[RowError]) -> set[RowError]:
     """Row errors without the spelling of names: a group that is new is spelled as in the first row that names it."""
-    return {replace(each, value=fold(each.value), message=fold(each.message)) for each in row_errors}
+    return {each._replace(value=fold(each.value), message=fold(each.message)) for each in row_errors}
 
 
 def _with_group_names(result: Resolution) -> list[DesiredState]:

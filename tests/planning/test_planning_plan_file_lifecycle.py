@@ -48,7 +48,7 @@ def resolved(data: bytes, there: Directory, rules: PreconditionRules = RULES) ->
     """What a plan file asks of a directory."""
     file = load_plan(data, "plan.json")
     new_groups = tuple(Group(group.id, group.name) for group in file.new_groups)
-    rules = replace(rules, new_groups=new_groups)
+    rules = rules._replace(new_groups=new_groups)
     resolution = resolve_preconditions([precondition_of(each) for each in file.accounts], there, rules)
     return resolution, build_plan(resolution, there)
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import anyio
@@ -135,7 +135,7 @@ def test_a_limit_of_the_server_is_reported_in_place_of_the_quota() -> None:
         assert state is not None
         return str(state["quota"])
 
-    for limited in (replace(SENDING, server_retry_in=4.0), replace(SENDING, pace_opens_in=4.0)):
+    for limited in (SENDING._replace(server_retry_in=4.0), SENDING._replace(pace_opens_in=4.0)):
         assert limited.server_limit
         assert quota(limited) == limited.server_limit
     assert quota(SENDING) == "7 left"

@@ -5,8 +5,8 @@ database cannot give out one slot twice. Times are the ledger's own (`quota_cloc
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from heapq import heapify, heappop, heapreplace
+from typing import NamedTuple
 
 from anyio import to_thread
 from sqlalchemy import (
@@ -78,11 +78,10 @@ _RECOVER_RUNS = (
     .where(_LOG, _IN_FLIGHT, slots.c.held_until > _NOW, slots.c.owner.in_(select(runs.c.run_id)))
 )
 
-_CLOCK_COLUMNS = [clocks.c[name] for name in QuotaClock.__dataclass_fields__]
+_CLOCK_COLUMNS = [clocks.c[name] for name in QuotaClock._fields]
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """A process that wants slots."""
 
     owner: str
@@ -240,13 +239,13 @@ class JournalLedger:
         known = connection.execute(select(*_CLOCK_COLUMNS, clocks.c.longest).where(_THIS_CLOCK), log).first()
         if known is None:
             new_clock, longest = QuotaClock.begin(reading, self._clock.now()), window_s
-            values = {**asdict(new_clock), "longest": longest}
+            values = {**new_clock._asdict(), "longest": longest}
             connection.execute(insert(clocks).values(organization_id=self._organization, method=method, **values))
             connection.execute(_CLAMP_TO_NOW, {**log, "now": new_clock.last_time})
         else:
             new_clock = QuotaClock(*known[:-1]).at(reading, self._last_exchanges.get(method))
             longest = max(window_s, known[-1])
-            connection.execute(update(clocks).values(**asdict(new_clock), longest=longest).where(_THIS_CLOCK), log)
+            connection.execute(update(clocks).values(**new_clock._asdict(), longest=longest).where(_THIS_CLOCK), log)
         self._last_exchanges[method] = LastExchange(new_clock.last_time, new_clock.ticks, reading)
         return new_clock.last_time, longest
 

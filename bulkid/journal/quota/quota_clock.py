@@ -7,11 +7,10 @@ it is not known how much time has passed (another boot), none has: a window may 
 what lies within a window of true time lies within a window of this time, too.
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class ClockReading:
+class ClockReading(NamedTuple):
     """What the clocks show at one moment."""
 
     source: str  # whose clock is shared: "MACHINE BOOT", "HOST " where the boot is not known, or "server"
@@ -20,8 +19,7 @@ class ClockReading:
     after: float  # ... and after it
 
 
-@dataclass(frozen=True, slots=True)
-class QuotaClock:
+class QuotaClock(NamedTuple):
     """The ledger's time at the last exchange, and how to go on from there."""
 
     source: str
@@ -50,12 +48,11 @@ class QuotaClock:
         time = max(time, self.last_time)
         projected = self.time_at_anchor + reading.clock - self.clock_at_anchor
         if same_clock and abs(time - projected) < _SAME_S:
-            return replace(self, last_time=time, ticks=self.ticks + 1)
+            return self._replace(last_time=time, ticks=self.ticks + 1)
         return QuotaClock(reading.source, reading.clock, time, time, self.ticks + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class LastExchange:
+class LastExchange(NamedTuple):
     """The last exchange of this process."""
 
     time: float

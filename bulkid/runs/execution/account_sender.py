@@ -7,6 +7,7 @@ failures holds for all of them.
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import NamedTuple
 
 from anyio.lowlevel import checkpoint
 
@@ -50,8 +51,7 @@ CLEAR_REFUSALS = frozenset({ReplyKind.REFUSED, ReplyKind.UNAUTHORIZED, ReplyKind
 """Replies that refuse one request for good, because of what it asks for."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnconfirmedAccount:
+class UnconfirmedAccount(NamedTuple):
     """An account whose request may have been applied, although no response confirms it."""
 
     number: int

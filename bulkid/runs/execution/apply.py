@@ -117,8 +117,20 @@ def _unknown_accounts(unknown: Mapping[int, str]) -> ConnectionFailedError:
     )
 
 
+def _import_senders(plan: SendPlan) -> None:
+    """Import what sends the plan before its first request: bulkid may be updated during a run of many hours."""
+    if plan.creations:
+        import bulkid.runs.execution.creation_sender
+    if plan.batches or plan.new_groups:
+        import bulkid.runs.execution.group_sender
+        import bulkid.runs.execution.new_group_sender
+    if plan.deletions:
+        import bulkid.runs.execution.deletion_sender  # noqa: F401 - names are imported from it where they are used
+
+
 async def _send(plan: SendPlan, sender: AccountSender, record: RunRecord, hooks: Hooks) -> None:
     """Send each kind of change after the other. A stop, or too many failures, leaves the kinds that follow unsent."""
+    _import_senders(plan)
     connection, options = sender.connection, sender.connection.options
     carried: Mapping[int, int] = {}
     if plan.new_groups:

@@ -3,14 +3,14 @@
 from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bulkid.engine.engine import Engine
 from bulkid.model import QuotaRule
 from bulkid.text import short_duration
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """The progress at one moment."""
 
     done: int

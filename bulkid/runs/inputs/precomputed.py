@@ -82,7 +82,7 @@ class PrecomputedRows(Rows):
 
     def resolve(self, directory: Directory, options: ResolveOptions) -> Resolution:
         """Compare every account with the state that its change expects. This empties the list of changes."""
-        rules = replace(self.rules, allow_delete=options.allow_delete)
+        rules = self.rules._replace(allow_delete=options.allow_delete)
         found = resolve_preconditions(consume(self.expected), directory, rules)
         return replace(found, warnings=(*found.warnings, *self._groups_that_stay(directory)))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bulkid.consume import consume
 from bulkid.model import RowError, RowRequest, RunItem, SheetRow
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from bulkid.journal.store import Journal
 
 
-@dataclass(frozen=True, slots=True)
-class AccountLookup:
+class AccountLookup(NamedTuple):
     """The accounts and groups that must be read from the directory to plan some rows."""
 
     ids: tuple[str, ...]

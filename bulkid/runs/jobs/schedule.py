@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, tzinfo
+from typing import NamedTuple
 
 from bulkid.clock import Clock, iso_utc
 from bulkid.engine.signals import Stop
@@ -116,8 +117,7 @@ class Schedule:
         return min(ends, key=lambda end: end.at) if ends else None
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """A moment after which nothing may be sent."""
 
     at: float  # seconds since the epoch
