@@ -40,13 +40,17 @@ def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P
         bound = signature.bind(*args, **kwargs).arguments
         context: Context = bound.get("context") or Context()
         context.after.require_extras()
+        if not context.after.recipients:
+            return await command(*args, **kwargs)
+        # Before its first request: bulkid may be updated during a run of many hours.
+        import bulkid.notify.deliver  # noqa: F401 - `send_notification` needs it
+        from bulkid.notify.message import message_of_failure, message_of_run
+
         try:
             result = await command(*args, **kwargs)
         except DeclinedError:
             raise  # there is no run, and the user knows
         except BulkidError as error:
-            from bulkid.notify.message import message_of_failure
-
             subject = next((bound[name] for name in _SUBJECT_ARGUMENTS if bound.get(name)), "")
             shown = str(subject) if isinstance(subject, str | Path) else "standard input"
             command_name = _COMMAND_NAMES.get(command.__name__, command.__name__)
@@ -55,10 +59,6 @@ def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P
                 message_of_failure(command_name, shown, error, host=platform.node(), job=job), context
             )
             raise
-        if not context.after.recipients:
-            return result
-        from bulkid.notify.message import message_of_run
-
         files = result.report.files if result.report is not None else ()
         message = message_of_run(
             result.run,

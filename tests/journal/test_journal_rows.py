@@ -262,6 +262,12 @@ def test_what_is_pending_can_be_said_more_precisely_and_then_settled(journal: Jo
         assert [found.outcome for found in journal.iter_items(RUN)] == [outcome]
 
 
+def test_of_two_outcomes_of_an_item_the_last_counts(journal: Journal) -> None:
+    begin(journal, 2)
+    journal.settle(RUN, [(0, FAILED), (1, UPDATED), (0, UPDATED), (1, FAILED)])
+    assert [found.outcome for found in journal.iter_items(RUN)] == [UPDATED, FAILED]
+
+
 def test_settling_is_all_or_nothing(journal: Journal) -> None:
     begin(journal, 2)
     with pytest.raises(StateError, match="account"):
