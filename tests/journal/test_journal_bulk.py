@@ -142,6 +142,7 @@ def test_each_row_is_updated_by_its_key_and_no_other(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(bulk, "_HAS_UPDATE_FROM", has_update_from and bulk._HAS_UPDATE_FROM)
             assert UPDATE.run(connection, tuples) == len(touched)
+        assert has_update_from or all(" FROM " not in statement for statement in statements)
         if has_update_from and bulk._HAS_UPDATE_FROM:
             assert len(statements) <= 2
             assert all(statement.count("(?, ?, ?, ?)") in {1, 6} for statement in statements)

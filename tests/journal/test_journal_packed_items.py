@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from bulkid.journal import store
 from bulkid.journal.queries import drop_run, pending_deletions, row_page
@@ -107,6 +107,17 @@ def test_an_intent_unpacks_what_it_needs_and_leaves_the_rest(journal: Journal) -
     assert rows_in(journal, packed_items) == len(range(12, COUNT, 3))
     assert [item.number for item in journal.iter_items(RUN) if item.intended] == [1, 2, 7]
     assert rows_in(journal, packed_items) == 0
+
+
+def test_items_that_an_intent_unpacks_are_written_once(file_journal: Journal) -> None:
+    begin(file_journal)
+    statements: list[str] = []
+    engine = file_journal.database.dialect.engine
+    event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    file_journal.intend(RUN, [1, 2, 3, 4, 6, 7], 5.0)
+    assert not [each for each in statements if each.startswith("UPDATE entries")]
+    file_journal.intend(RUN, [4, 8, 12], 5.0)
+    assert len([each for each in statements if each.startswith("UPDATE entries")]) == 1
 
 
 def test_items_do_not_stay_in_memory_where_another_process_has_moved_them(place: Place) -> None:
