@@ -1,7 +1,7 @@
 """Statements over many rows at once: tuples at the speed of the driver, and ranges of numbers.
 
-With SQLite every statement lets go of Python's global lock, and takes it again: it then waits for the thread that sends
-requests, and that thread for the next statement. So a statement carries many rows where it can.
+Python's sqlite3 module releases the global interpreter lock (GIL) for each statement, and then waits for the thread of
+the event loop to release it in turn. So one statement carries many rows.
 """
 
 import sqlite3
@@ -15,9 +15,10 @@ from sqlalchemy.sql.expression import ClauseElement
 from bulkid.journal.codec import storable
 
 _VALUES = 999
-"""Values that one statement may bind: those of about 100 items. SQLite before 3.32 takes no more."""
+"""Values that one statement may bind: those of about 100 items. SQLite before 3.32 accepts no more
+(https://www.sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER)."""
 
-_HAS_UPDATE_FROM = sqlite3.sqlite_version_info >= (3, 33)
+_HAS_UPDATE_FROM = sqlite3.sqlite_version_info >= (3, 33)  # https://www.sqlite.org/lang_update.html
 
 
 class ExecuteMany:
@@ -39,10 +40,10 @@ class ExecuteMany:
         self._checked_columns = [column for column, name in enumerate(names) if name not in safe]
         self._compiled: dict[str, str] = {}
 
-    def _joined(self, tuples: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
-        """Join the values of several rows, for statements that carry so many: yield how many, and all with as many.
+    def _multi_row(self, tuples: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, list[tuple[Any, ...]]]]:
+        """Group rows for statements that carry several: yield a number of rows, and the values of each such statement.
 
-        There are three lengths at most, so that the driver prepares few statements.
+        At most three numbers occur, so the driver compiles few different statements.
         """
         most, start = max(1, _VALUES // len(self._names)), 0
         for rows in (most, max(1, most // 10), 1):
@@ -84,8 +85,8 @@ class InsertMany(ExecuteMany):
     def _execute(self, connection: Connection, sql: str, tuples: Sequence[tuple[Any, ...]]) -> int:
         insert, values = sql.split(" VALUES ")
         inserted = 0
-        for rows, joined in self._joined(tuples):
-            inserted += super()._execute(connection, f"{insert} VALUES {', '.join([values] * rows)}", joined)
+        for rows, grouped in self._multi_row(tuples):
+            inserted += super()._execute(connection, f"{insert} VALUES {', '.join([values] * rows)}", grouped)
         return inserted
 
 
@@ -107,13 +108,13 @@ class UpdateMany(ExecuteMany):
         self._where = f") AS given WHERE {' AND '.join(f'{table.name}.{each}' for each in given[len(columns) :])}"
 
     def _execute(self, connection: Connection, sql: str, tuples: Sequence[tuple[Any, ...]]) -> int:
-        # psycopg sends all statements of a list together.
+        # psycopg sends the statements of a list without waiting for each response.
         if connection.dialect.name != "sqlite" or not _HAS_UPDATE_FROM:
             return super()._execute(connection, sql, tuples)
         touched = 0
-        for rows, joined in self._joined(tuples):
+        for rows, grouped in self._multi_row(tuples):
             several = f"{self._update}{', '.join([self._row] * rows)}{self._where}"
-            touched += super()._execute(connection, several, joined)
+            touched += super()._execute(connection, several, grouped)
         return touched
 
 

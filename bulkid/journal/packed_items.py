@@ -1,7 +1,7 @@
 """Items of a plan that are packed, many in one row, until they are moved into place.
 
-A run writes its whole plan before its first request. Packed, that takes a third of the time; the rest is done while the
-server is at work: each chunk of items is moved when its requests are about to leave, and written together with that.
+A run writes its whole plan before its first request. Packed, that takes a third of the time. The journal does the rest
+while requests are sent: it moves each chunk of items into place when it notes that their requests may leave.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ class PackedItems:
     def move(self, connection: Connection, run: int, insert: InsertItems, last: float) -> frozenset[int]:
         """Let ``insert`` put the items up to number ``last`` into place, and those that are packed with them.
 
-        Several processes may do so at once. Return the numbers of the items that this call has moved.
+        Return the numbers of the items that this call has moved. Several processes may call it at once.
         """
         moved: list[int] = []
         first = self.first(connection, run)

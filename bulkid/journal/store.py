@@ -69,7 +69,7 @@ REPORT_COLUMNS = (
 
 
 class _Intent(NamedTuple):
-    """That requests for some items may leave, from a moment on."""
+    """The note that requests for some items may leave from a moment on."""
 
     numbers: frozenset[int]
     at: float  # seconds since the epoch
@@ -112,7 +112,7 @@ _INSERT_UNTOUCHED = InsertMany(
         }
     ),
     (*codec.PLANNED_COLUMNS, *_INTENT_COLUMNS),
-    safe=("run", "entry", "wish", "before", *_INTENT_COLUMNS),
+    safe={*codec.PLANNED_COLUMNS, *_INTENT_COLUMNS} - {"account_id", "name", "changes"},
 )
 _PLANNED_CHANGE_COLUMNS = tuple(planned_changes.c.keys())
 _INSERT_PLANNED_CHANGES = InsertMany(
@@ -378,7 +378,10 @@ class Journal:
     def _unpack(
         self, connection: Connection, run: int, last: float = inf, intent: _Intent | None = None
     ) -> frozenset[int]:
-        """Move the packed items up to number ``last`` into place, with the intent. Return their numbers."""
+        """Move the packed items up to number ``last`` into place, and note the intent of those that it names.
+
+        Return the numbers of the items that were moved.
+        """
         return self._packed.move(connection, run, partial(self._insert_items, intent=intent), last)
 
     @repeated

@@ -1,6 +1,6 @@
 """The commands of bulkid as functions, for the command line, the web console and programs.
 
-A run of a sheet is to begin soon: what it does not need is imported by the command, or at the end, that needs it.
+So that a run of a sheet sends its first request early, each function imports the modules that such a run does not need.
 """
 
 import os

@@ -42,7 +42,7 @@ def notifies(command: Callable[P, Coroutine[Any, Any, RunResult]]) -> Callable[P
         context.after.require_extras()
         if not context.after.recipients:
             return await command(*args, **kwargs)
-        # Before its first request: bulkid may be updated during a run of many hours.
+        # Before the first request, since an administrator may update bulkid during a run of many hours.
         import bulkid.notify.deliver  # noqa: F401 - `send_notification` needs it
         from bulkid.notify.message import message_of_failure, message_of_run
 

@@ -35,7 +35,7 @@ def main() -> None:
         gc.freeze()
         gc.enable()
     else:
-        import bulkid.sheet.workbook  # noqa: F401 - it is a spreadsheet, and this process has no limits yet
+        import bulkid.sheet.workbook  # noqa: F401 - a spreadsheet is to be read, and this process has no limits yet
 
     source, out = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing else may write between the responses

@@ -129,17 +129,57 @@ NEEDLESS_FOR_UPDATES = {
 }
 
 
-def test_a_run_of_a_csv_that_updates_accounts_sends_before_it_imports_what_others_need(tmp_path: Path) -> None:
-    sheet = tmp_path / "s.csv"
-    sheet.write_bytes(b"name,display_name\nroby,Another\n")
-    arguments = ("--state-dir", str(tmp_path), "run", str(sheet), "--sandbox", "--yes", "--quiet")
+def loaded_before_the_first_request(folder: Path, text: str, *options: str, **settings: str) -> set[str]:
+    """Run a sheet of CSV against the sandbox. Return the modules that are loaded when its first request may leave."""
+    sheet = folder / "s.csv"
+    sheet.write_text(text, encoding="utf-8")
+    arguments = ("--state-dir", str(folder), "run", str(sheet), "--sandbox", "--yes", "--quiet", *options)
     done = subprocess.run(
-        [sys.executable, "-c", FIRST_REQUESTS, *arguments], capture_output=True, text=True, cwd=tmp_path, check=True
+        [sys.executable, "-c", FIRST_REQUESTS, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, **settings},
+        check=True,
     )
     (line,) = [each for each in done.stdout.splitlines() if each.startswith("before the first: ")]
-    modules = set(line.split())
+    return set(line.split())
+
+
+def test_a_run_of_a_csv_that_updates_accounts_sends_before_it_imports_what_others_need(tmp_path: Path) -> None:
+    modules = loaded_before_the_first_request(tmp_path, "name,display_name\nroby,Another\n")
     assert {"bulkid.runs.execution.account_sender", "bulkid.sheet.csv_reader"} <= modules
     assert not modules & NEEDLESS_FOR_UPDATES
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "needed"),
+    [
+        pytest.param(
+            "name,display_name,action\nnew-bot,New,create\nroby,Another,\nrobot-0005,,delete\n",
+            ("--allow-delete",),
+            {"bulkid.runs.execution.creation_sender", "bulkid.runs.execution.deletion_sender"},
+            id="creations and deletions",
+        ),
+        pytest.param(
+            "name,add_groups\nroby,Legal\nrobot-0004,Legal\nrobot-0005,Legal\n",
+            ("--via", "groups"),
+            {"bulkid.runs.execution.group_sender", "bulkid.runs.execution.new_group_sender"},
+            id="group requests",
+        ),
+    ],
+)
+def test_all_that_a_run_needs_later_is_loaded_before_its_first_request(
+    tmp_path: Path, text: str, options: tuple[str, ...], needed: set[str]
+) -> None:
+    """An administrator may update bulkid while the run is under way."""
+    assert needed <= loaded_before_the_first_request(tmp_path, text, *options)
+
+
+def test_what_notifies_is_loaded_before_the_first_request(tmp_path: Path) -> None:
+    text = "name,display_name\nroby,Another\n"
+    modules = loaded_before_the_first_request(tmp_path, text, BULKID_NOTIFY_FAILURE="json://127.0.0.1:9")
+    assert {"bulkid.notify.deliver", "bulkid.notify.message"} <= modules
 
 
 CERTIFICATES = """

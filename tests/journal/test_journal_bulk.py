@@ -41,14 +41,14 @@ NUMBERS = st.lists(st.integers(0, 12), unique=True)
 
 
 @given(st.integers(0, 3000))
-def test_rows_are_parted_into_few_statements_of_three_lengths(count: int) -> None:
+def test_rows_are_grouped_into_few_statements_of_three_lengths(count: int) -> None:
     tuples = [(number,) * 9 for number in range(count)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bulk, "_VALUES", 999)
-        joined = list(SETTLE._joined(tuples))
-    assert [value for _, several in joined for values in several for value in values[::9]] == list(range(count))
-    assert all(len(values) == 9 * rows for rows, several in joined for values in several)
-    lengths = {rows: len(several) for rows, several in joined}
+        grouped = list(SETTLE._multi_row(tuples))
+    assert [value for _, several in grouped for values in several for value in values[::9]] == list(range(count))
+    assert all(len(values) == 9 * rows for rows, several in grouped for values in several)
+    lengths = {rows: len(several) for rows, several in grouped}
     assert {*lengths} <= {111, 11, 1}
     assert max(lengths.get(11, 0), lengths.get(1, 0)) <= 10
 

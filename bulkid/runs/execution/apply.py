@@ -1,6 +1,6 @@
 """Applying a plan: new groups, creations, updates (group requests, then account PUTs), and deletions last.
 
-Most plans are of account PUTs alone: what sends the others is imported where a plan has them.
+Most plans have account PUTs alone. The modules that send other changes are imported only for a plan that has them.
 """
 
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -118,7 +118,10 @@ def _unknown_accounts(unknown: Mapping[int, str]) -> ConnectionFailedError:
 
 
 def _import_senders(plan: SendPlan) -> None:
-    """Import what sends the plan before its first request: bulkid may be updated during a run of many hours."""
+    """Import the modules that send the plan, before its first request.
+
+    An administrator may update bulkid during a run of many hours: what is imported later could be of another version.
+    """
     if plan.creations:
         import bulkid.runs.execution.creation_sender
     if plan.batches or plan.new_groups:
