@@ -186,9 +186,8 @@ async def _send_deletions(plan: SendPlan, sender: AccountSender, record: RunReco
         await sender.verify()
         if sender.too_many or sender.too_many_unconfirmed:
             return unknown
-        # Hours may have passed since the plan was made: other changes were sent, or the user took time to confirm it.
-        has_waited = plan.accounts > len(deletions) or sender.connection.context.hooks.asks
-        if has_waited and has_preconditions(record, reconfirmed=False):
+        # Hours may have passed since the accounts were compared, if other changes were sent.
+        if plan.accounts > len(deletions) and has_preconditions(record, reconfirmed=False):
             deletions, unknown = await untouched(sender, deletions)
     await DeletionSender(sender).send(deletions)
     return unknown

@@ -200,7 +200,20 @@ class Execution:
         await self._journal_plan(preview)
         directory, changes, strategy = directory.without_accounts(), list(plan.changes), plan.strategy
         del preview, plan  # frees the accounts, as each change is read
+        if changes and self._may_be_outdated:
+            changes.clear()
+            return await self._compared_again(connection)
         return send_plan_of(directory, enumerate(consume(changes)), strategy)
+
+    @property
+    def _may_be_outdated(self) -> bool:
+        """Whether accounts that must be as planned may have changed while the user was asked to confirm the plan."""
+        return self.context.hooks.asks and has_preconditions(self.record, reconfirmed=False)
+
+    async def _compared_again(self, connection: Connection) -> SendPlan:
+        """Compare the journaled plan with the directory once more, as a resume does. Return what sending needs."""
+        items, _ = await self._items_to_resume()
+        return await self._reconciled(connection, items, reconfirmed=False)
 
     async def _confirm(self, connection: Connection, preview: Preview) -> None:
         """Check the token's scope and the change limit, and ask the user to confirm the plan."""
@@ -251,6 +264,10 @@ class Execution:
         directory, plan, found = await self._compared(connection, items, reconfirmed=reconfirmed)
         if reconfirmed:
             await self._confirm_deferred(connection, directory, plan, items, found.changes)
+            if self._may_be_outdated:
+                items.clear()
+                del directory, plan, found
+                return await self._compared_again(connection)
 
         await in_thread(self._journal_comparison, found)
         failed, unknown, changes, strategy = len(found.failed), found.unknown, found.changes, plan.strategy
@@ -455,7 +472,8 @@ class Execution:
         return directory
 
     async def _apply(self, connection: Connection, plan: SendPlan) -> None:
-        settled = await in_thread(self.journal.account_counts, self.record.run_id) if self.resumed else {}
+        is_settled_in_part = self.resumed or plan.failed
+        settled = await in_thread(self.journal.account_counts, self.record.run_id) if is_settled_in_part else {}
         await apply(
             plan, connection, self.record, self.options.max_failures, self._run_background_tasks, settled=settled
         )
