@@ -218,8 +218,14 @@ class Hooks:
         """A run is resumed with ``rows`` left; None if not all rows have been read."""
 
     def waiting(self, text: str) -> None:
-        """The run waits for another one, or for the server; ``text`` says for what. The next stage ends the wait."""
+        """The run waits for another one, or for the server; ``text`` says for what.
+
+        The next call of ``wait_ended`` or ``stage`` ends the wait.
+        """
         self.note(text)
+
+    def wait_ended(self) -> None:
+        """The wait that ``waiting`` told of is over: requests leave again."""
 
     def stage(self, name: str) -> None:
         """A stage begins, one of :data:`STAGES`."""

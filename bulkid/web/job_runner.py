@@ -10,21 +10,21 @@ from anyio.abc import TaskGroup
 from bulkid.errors import BulkidError, InterruptedRunError, UsageError
 from bulkid.logs import log
 from bulkid.model import RunRecord
-from bulkid.runs import STAGES, Context, Hooks, Preview, Progress, RunResult, Snapshot, Stop
+from bulkid.runs import Context, Preview, Progress, RunResult, Snapshot, Stop
+from bulkid.web.activity import ActivityHooks
 
 Confirm = Callable[["Job", Preview], Awaitable[bool]]
 Work = Callable[[Context], Awaitable[RunResult]]
 
 
 @dataclass(eq=False)
-class Job(Hooks):
+class Job(ActivityHooks):
     """One run under way in this process, seen through its hooks."""
 
     user: str  # who began it
     confirm_plan: Confirm  # whether the plan is the one that the user saw; the run ends with an error that this raises
     stop: Stop = field(default_factory=Stop)
     run_id: str = ""
-    activity: str = STAGES["sheet"]  # what the run does now, in the words for users
     live_progress: Progress | None = None
     notes: list[str] = field(default_factory=list)
     error: BulkidError | None = None
@@ -50,13 +50,9 @@ class Job(Hooks):
         self.note(text)
         log.warning("console.run_warning", run_id=self.run_id, warning=text)
 
-    def waiting(self, text: str) -> None:
-        """Show what the run waits for in place of its stage."""
-        self.activity = text
-
     def stage(self, name: str) -> None:
-        """Set the stage of the run."""
-        self.activity = STAGES[name]
+        """Set the stage of the run; its live figures end with the sending."""
+        super().stage(name)
         if name == "report":
             self.live_progress = None
 

@@ -16,6 +16,7 @@ from bulkid.planning.plan import describe
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import ChangeCounts, count_changes
 from bulkid.sheet import CancelToken, SheetPreview, open_sheet_file
+from bulkid.web.activity import ActivityHooks
 from bulkid.web.change_index import ChangeIndex, index_changes
 from bulkid.web.uploads import Upload
 
@@ -42,11 +43,10 @@ class ParsedUpload:
 
 
 @dataclass(eq=False)
-class PreviewTask(runs.Hooks):
+class PreviewTask(ActivityHooks):
     """A preview that is being made, or has been."""
 
     preview_id: str = field(default_factory=lambda: secrets.token_hex(8))
-    activity: str = runs.STAGES["sheet"]  # what is done for it now, in the words for users
     result: runs.Preview | None = None
     error: BulkidError | None = None
     plan_hash: str = ""
@@ -55,14 +55,6 @@ class PreviewTask(runs.Hooks):
     notice: str = ""  # what the user should know of how this preview came to be
     done: anyio.Event = field(default_factory=anyio.Event)
     _texts: list[str] | None = None
-
-    def stage(self, name: str) -> None:
-        """Set the stage of the preview."""
-        self.activity = runs.STAGES[name]
-
-    def waiting(self, text: str) -> None:
-        """Show what the preview waits for in place of its stage."""
-        self.activity = text.removesuffix(".")
 
     def renamed(self) -> "PreviewTask":
         """The same preview with another id, so that no request which names the id before can start it."""

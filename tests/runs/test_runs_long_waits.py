@@ -18,6 +18,7 @@ from tests.support.identity_server import ORG, Identity, account, context, optio
 TIMES = 60.0  # an outage of ten minutes takes ten seconds
 LIMITED = "The server limits the rate: the next request leaves in 1 min"
 QUOTA_USED = "The quota is used: the next request leaves in"
+OVER = "over"  # a request leaves again
 
 
 class Waits(runs.Hooks):
@@ -28,6 +29,13 @@ class Waits(runs.Hooks):
 
     def waiting(self, text: str) -> None:
         self.texts.append(text)
+
+    def wait_ended(self) -> None:
+        self.texts.append(OVER)
+
+    @property
+    def of_waits(self) -> list[str]:
+        return [text for text in self.texts if text != OVER]
 
 
 class Busy(Identity):
@@ -65,7 +73,7 @@ async def run(tmp_path: Path, server: Busy, **more: Any) -> tuple[runs.RunResult
     waits = Waits()
     path = sheet(tmp_path, ("id", "display_name"), [("a", "New"), ("b", "New")])
     own = context(tmp_path, hooks=waits, clock=Hurried(TIMES), random=lambda: 0.999)
-    return await runs.run(path, server.target, options(tmp_path, max_attempts=5, **more), own), waits.texts
+    return await runs.run(path, server.target, options(tmp_path, max_attempts=5, **more), own), waits.of_waits
 
 
 async def test_the_user_is_told_of_throttling_but_for_what_the_progress_shows(tmp_path: Path) -> None:
@@ -113,3 +121,26 @@ async def test_a_wait_for_the_quota_is_reported() -> None:
     for number in range(2):
         await engine.call(get(number))
     assert max(waits) == pytest.approx(60.0, abs=1.0)
+
+
+async def test_a_wait_for_the_quota_is_over_when_the_next_request_leaves(tmp_path: Path) -> None:
+    waits, server = Waits(), Busy({}, 200, "")
+    server.page_size = 1
+    async with server.served():
+        own = context(tmp_path, hooks=waits, clock=Hurried(TIMES))
+        quota = (QuotaRule("GET", 2, 60.0),)
+        result = await runs.export(tmp_path / "accounts.csv", server.target, options(tmp_path, quota=quota), own)
+    assert result.accounts == 2
+    assert all(text == OVER or text.startswith(QUOTA_USED) for text in waits.texts)
+    assert [text == OVER for text in waits.texts[:4]] == [False, True, False, True]
+
+
+async def test_the_wait_for_an_unavailable_server_is_over_when_it_answers_and_not_with_each_probe(
+    tmp_path: Path,
+) -> None:
+    waits, server = Waits(), Busy({"GET RobotAccount": 6}, 503, "")
+    server.page_size = 1
+    async with server.served():
+        own = context(tmp_path, hooks=waits, clock=Hurried(TIMES), random=lambda: 0.999)
+        await runs.export(tmp_path / "accounts.csv", server.target, options(tmp_path, max_attempts=5), own)
+    assert [text == OVER for text in waits.texts] == [False, True]

@@ -62,7 +62,7 @@ async def test_a_failure_that_is_counted_before_it_is_committed_is_still_shown(m
     run_browser = SlowJournal()
     async with anyio.create_task_group() as tasks:
         job_runner = JobRunner(tasks, Context())
-        job = Job("ada", bool, run_id="run", activity="Sending", live_progress=cast("Any", SnapshotSource()))
+        job = Job("ada", bool, run_id="run", live_progress=cast("Any", SnapshotSource()))
         monkeypatch.setattr(job_runner, "job", lambda _run_id: job)
         feeds = RunFeeds(cast("RunBrowser", run_browser), job_runner)
         with anyio.fail_after(20):
@@ -166,6 +166,15 @@ def test_a_run_that_waits_for_another_says_so_until_its_next_stage() -> None:
     job.waiting("Waiting for run 20260131-081500-ab12 on this organisation to finish.")
     assert sse.state_from_journal(line, job)["words"].startswith("Waiting for run 20260131-081500-ab12")
     job.stage("directory")
+    assert sse.state_from_journal(line, job)["words"] == "Reading the directory"
+
+
+def test_a_run_that_sends_again_shows_its_stage_in_place_of_what_it_waited_for() -> None:
+    line, job = SlowJournal().run("run"), Job("ada", bool)
+    job.stage("directory")
+    job.waiting("The quota is used: the next request leaves in 5 min, at 12:30 UTC.")
+    assert sse.state_from_journal(line, job)["words"].startswith("The quota is used")
+    job.wait_ended()
     assert sse.state_from_journal(line, job)["words"] == "Reading the directory"
 
 

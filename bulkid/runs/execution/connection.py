@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
@@ -46,6 +46,8 @@ FIRST_CONTACT_LIMIT_S = 5.0
 LONG_WAIT_S = 5.0
 """Seconds for which nothing can be sent, from which on the user is told."""
 
+NO_WAIT: Final = ("", 0.0)
+
 _LOCK_POLL_S = 1.0
 
 _TOKEN_REQUEST = Request("POST", "connect/token")
@@ -70,7 +72,7 @@ class Connection:
     stats: Stats = field(default_factory=Stats)
     hold: LockHandle | None = None  # the organisation's lock, while the run holds it
     shows_progress: bool = False  # which tells the user what is waited for
-    announced: tuple[str, float] = ("", 0.0)  # the wait that the user was told of last, and its end (monotonic)
+    announced: tuple[str, float] = NO_WAIT  # the wait that the user was told of, and its end (monotonic)
     engine: Engine = field(init=False)
     ledger: JournalLedger = field(init=False)
 
@@ -140,6 +142,7 @@ class Connection:
 
     async def _send(self, request: Request) -> Reply:
         """Send a request. Raise a :class:`LockLostError` if it changes something and the run has lost its lock."""
+        self._end_wait(self.engine)
         if request.method != "GET" and self.hold is not None and not self.hold.is_current:
             try:
                 await in_thread(self.hold.confirm)
@@ -171,6 +174,12 @@ class Connection:
             end = f", {'at' if given_up_s is None else 'until'} {local_time(now + wait_s, now)}"
         self.context.hooks.waiting(f"{what} {short_duration(wait_s)}{end}.")
 
+    def _end_wait(self, engine: Engine) -> None:
+        """Tell the user that a request leaves after a long wait; a probe of an unavailable server does not end one."""
+        if self.announced != NO_WAIT and not engine.breaker.server_away:
+            self.announced = NO_WAIT
+            self.context.hooks.wait_ended()
+
     async def used(self, rule: QuotaRule) -> int:
         """Return how many requests of a rule's window all runs on this state directory have used."""
         return (await self.ledger.exchange([rule], 0, (), ())).used
@@ -185,6 +194,7 @@ class Connection:
 
         async def ask(_: Request) -> Reply:
             nonlocal answer
+            self._end_wait(engine)
             got = await self.client.claims()
             if isinstance(got, Reply):
                 return got
