@@ -34,6 +34,8 @@ class ClaimedFile:
     run_id: str
     state: FileState
     target: str = ""
+    base_url: str = ""  # where its run went, if that run was pruned; empty: the run says so, or it is not known
+    organization_id: str = ""
 
 
 _COLUMNS = [taken_files.c[name] for name in ClaimedFile.__dataclass_fields__]

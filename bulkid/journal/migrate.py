@@ -37,6 +37,13 @@ _PAGE = 2_000  # entries in memory at a time
 Step = Callable[[Connection], None]
 
 
+def _to_2(connection: Connection) -> None:
+    """The files of drop folders, without the columns of later versions."""
+    taken_files.create(connection)
+    for column in ("base_url", "organization_id"):
+        connection.exec_driver_sql(f"ALTER TABLE taken_files DROP COLUMN {column}")
+
+
 def _to_3(connection: Connection) -> None:
     """Locks that a server keeps; slots that all rules of a method count, by the ledger's own time.
 
@@ -141,8 +148,14 @@ def _to_8(connection: Connection) -> None:
     connection.exec_driver_sql(f"ALTER TABLE console_tokens ADD COLUMN expires_at {kind}")
 
 
+def _to_10(connection: Connection) -> None:
+    """Where the run of a file went that was pruned; of runs that were pruned before, that is not known."""
+    for column in ("base_url", "organization_id"):
+        connection.exec_driver_sql(f"ALTER TABLE taken_files ADD COLUMN {column} TEXT DEFAULT '' NOT NULL")
+
+
 STEPS: Mapping[int, Step] = {
-    2: taken_files.create,
+    2: _to_2,
     3: _to_3,
     4: _to_4,
     5: _to_5,
@@ -150,6 +163,7 @@ STEPS: Mapping[int, Step] = {
     7: planned_changes.create,
     8: _to_8,
     9: packed_items.create,
+    10: _to_10,
 }
 """For each version above 1, what turns the schema of the version before into it. A new database gets the newest version
 at once, so each step must leave the same tables as ``schema.py`` describes; a test compares the two."""

@@ -4,7 +4,21 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, bindparam, case, cast, delete, func, not_, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    cast,
+    delete,
+    func,
+    not_,
+    or_,
+    select,
+    update,
+)
 
 from bulkid.journal import codec
 from bulkid.journal.claimed_files import OPEN
@@ -215,6 +229,12 @@ def claimed_runs(journal: Journal) -> frozenset[str]:
 def forget_claims(journal: Journal, run_id: str) -> None:
     """Forget that a run took files of drop folders: their content may be taken again."""
     journal.database.execute(delete(taken_files).where(taken_files.c.run_id == run_id))
+
+
+def keep_destination(journal: Journal, record: RunRecord) -> None:
+    """Keep with the files that a run took where it went: their content counts as taken for that server alone."""
+    values = {"base_url": record.base_url, "organization_id": record.organization_id}
+    journal.database.execute(update(taken_files).where(taken_files.c.run_id == record.run_id).values(**values))
 
 
 def drop_run(journal: Journal, run_id: str) -> bool:

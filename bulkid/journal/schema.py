@@ -6,7 +6,7 @@ mappings are JSON text, written and read only by ``codec.py``.
 
 from sqlalchemy import BigInteger, Column, Double, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-VERSION = 9
+VERSION = 10
 """The version of this schema. Raise it together with a new step in ``migrate.py``."""
 
 metadata = MetaData()
@@ -168,6 +168,9 @@ taken_files = Table(
     Column("target", Text, nullable=False),  # where it goes in the end, within the folder; "": not known yet
     Column("taken_at", Double, nullable=False),  # seconds since the epoch
     Column("closed_at", Double),
+    # Where its run went, once that run is pruned: until then the run says so. "": not known.
+    Column("base_url", Text, nullable=False, server_default=""),
+    Column("organization_id", Text, nullable=False, server_default=""),
     Index("taken_files_by_content", "folder", "sha256"),
     sqlite_autoincrement=True,
 )

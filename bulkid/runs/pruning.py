@@ -7,7 +7,7 @@ from pathlib import Path
 from bulkid.clock import Clock, SystemClock
 from bulkid.errors import LockedError
 from bulkid.journal.locks.file import forget_lock
-from bulkid.journal.queries import claimed_runs, drop_run, forget_claims, newest_runs
+from bulkid.journal.queries import claimed_runs, drop_run, forget_claims, keep_destination, newest_runs
 from bulkid.journal.store import RESUMABLE, Journal, open_journal
 from bulkid.logs import log
 from bulkid.model import Phase, RunRecord, RunStatus, Status
@@ -92,6 +92,8 @@ class _Pruner:
     def _drop(self, record: RunRecord) -> None:
         if record.options.get("sandbox"):  # the run alone says that its file was only tried
             forget_claims(self.journal, record.run_id)
+        else:
+            keep_destination(self.journal, record)
         # First the journal: a report without its run can be removed by hand, a run whose report is gone looks whole.
         drop_run(self.journal, record.run_id)
         if not record.report_dir:

@@ -36,6 +36,8 @@ def test_entries_by_position_are_read_as_they_were_meant(place: Place) -> None:
             connection.exec_driver_sql("DROP TABLE planned_changes")
             connection.exec_driver_sql("DROP TABLE packed_items")
             connection.exec_driver_sql("ALTER TABLE console_tokens DROP COLUMN expires_at")
+            for column in ("base_url", "organization_id"):
+                connection.exec_driver_sql(f"ALTER TABLE taken_files DROP COLUMN {column}")
             connection.execute(delete(schema_version))
             connection.execute(insert(schema_version).values(version=5, applied_at=1.0))
     with place.open() as journal:

@@ -12,11 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from bulkid.engine.signals import Stop
 from bulkid.errors import ConnectionFailedError, InterruptedRunError, UsageError
 from bulkid.identity import client
 from bulkid.journal.claimed_files import ClaimedFiles
+from bulkid.journal.schema import taken_files
 from bulkid.journal.store import open_journal
 from bulkid.model import FailureBound, QuotaRule, RunStatus
 from bulkid.runs import (
@@ -903,6 +905,40 @@ def test_a_content_that_was_run_on_another_server_is_run_here_too(inbox: Inbox) 
 
     served(work)
     assert inbox.places() == {"archive": ["a.csv", "b.csv", "b_duplicate.csv"]}
+
+
+def test_a_content_that_was_run_on_another_server_is_run_here_also_when_its_run_was_pruned(inbox: Inbox) -> None:
+    inbox.sheet("a.csv", "A")
+
+    async def work(server: Sandbox) -> None:
+        async with Sandbox(SandboxOptions(accounts=20, limits=())) as other:
+            assert (await inbox.work(other)).exit_code == 0
+            assert prune(-60.0, state_dir=inbox.root / "state").dropped
+            for place in (server, other):
+                inbox.sheet("b.csv", "A")
+                assert (await inbox.work(place)).exit_code == 0
+        assert names(server)["robot-0001"] == "A 1"
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv", "b.csv", "b_duplicate.csv"]}
+
+
+def test_a_content_whose_server_no_journal_knows_any_more_is_not_run_again_and_says_how_to(inbox: Inbox) -> None:
+    """A run that an older version pruned has left its file without the server: it may have been this one."""
+    inbox.sheet("a.csv", "A")
+
+    async def work(server: Sandbox) -> None:
+        assert (await inbox.work(server)).exit_code == 0
+        assert prune(-60.0, state_dir=inbox.root / "state").dropped
+        with open_journal(inbox.root / "state") as journal:
+            journal.database.execute(update(taken_files).values(base_url="", organization_id=""))
+        async with Sandbox(SandboxOptions(accounts=20, limits=())) as other:
+            inbox.sheet("b.csv", "A")
+            assert (await inbox.work(other)).exit_code == 0
+
+    served(work)
+    assert inbox.places() == {"archive": ["a.csv", "b_duplicate.csv"]}
+    assert any("is not known any more. If it was another, run archive/" in note for note in inbox.notes)
 
 
 def test_a_file_whose_run_had_ended_on_another_server_is_put_away_with_a_word(

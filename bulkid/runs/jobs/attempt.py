@@ -75,12 +75,18 @@ def is_unfinished(result: RunResult) -> bool:
 
 def has_destination_of(record: RunRecord, job: Job) -> bool:
     """Whether a run went to where the job sends, as far as that is known before the job connects."""
-    if bool(record.options.get("sandbox")) is not job.options.sandbox:
+    in_sandbox = bool(record.options.get("sandbox"))
+    return sends_to(job, record.base_url, record.organization_id, sandbox=in_sandbox)
+
+
+def sends_to(job: Job, base_url: str, organization_id: str, *, sandbox: bool = False) -> bool:
+    """Whether a job sends to a server and organisation; an organisation that is not known yet may be any."""
+    if sandbox is not job.options.sandbox:
         return False
-    wanted, found = (fold(dashed_guid(each)) for each in (job.target.organization_id, record.organization_id))
+    wanted, found = (fold(dashed_guid(each)) for each in (job.target.organization_id, organization_id))
     if wanted and found and wanted != found:
         return False
-    return job.options.sandbox or is_same_base(record.base_url, base_of(job.target).url)
+    return sandbox or is_same_base(base_url, base_of(job.target).url)
 
 
 @dataclass(slots=True)

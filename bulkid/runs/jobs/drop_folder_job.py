@@ -33,7 +33,7 @@ from bulkid.runs.concurrency import in_thread
 from bulkid.runs.execution.connection import release_lock, take_lock
 from bulkid.runs.execution.finish import summarise, write
 from bulkid.runs.history import undone_by
-from bulkid.runs.jobs.attempt import Job, JobAttempt, has_destination_of, is_unfinished
+from bulkid.runs.jobs.attempt import Job, JobAttempt, has_destination_of, is_unfinished, sends_to
 from bulkid.runs.jobs.drop_folder import (
     ARCHIVE,
     FAILED,
@@ -198,13 +198,22 @@ class _FolderJob:
     def _taken_before(self, content: str) -> ClaimedFile | None:
         """The file of the same content that was taken for the same: by no other job, and not for another server.
 
-        What another job of this folder takes may be for another organisation.
+        What another job of this folder takes may be for another organisation. A file whose server is not known counts:
+        to send it twice could undo what users have changed since.
         """
-        for file in filter(lambda file: self.drop.takes(file.name), self.claims.claimed_before(content)):
-            record = self.journal.get_run(file.run_id)
-            if record is None or has_destination_of(record, self.attempt.job):
-                return file
-        return None
+        taken = [file for file in self.claims.claimed_before(content) if self.drop.takes(file.name)]
+        certain = (file for file in taken if self._was_sent_here(file))
+        return next(certain, next(filter(self._has_no_server, taken), None))
+
+    def _was_sent_here(self, file: ClaimedFile) -> bool:
+        record = self.journal.get_run(file.run_id)
+        if record is not None:
+            return has_destination_of(record, self.attempt.job)
+        return bool(file.base_url) and sends_to(self.attempt.job, file.base_url, file.organization_id)
+
+    def _has_no_server(self, file: ClaimedFile) -> bool:
+        """Whether the run of a file was pruned by a version that did not keep where it went: perhaps here."""
+        return not file.base_url and self.journal.get_run(file.run_id) is None
 
     async def _move_claimed(self, file: ClaimedFile, snapshot: FileSnapshot) -> bool:
         """Move a file that is claimed to where its run reads it; False when it is not the file that was claimed."""
@@ -266,6 +275,10 @@ class _FolderJob:
             f"{self.drop.folder / name} has the content of {same_as}, which run {earlier.run_id} took: not run again, "
             f"moved to {target}."
         )
+        if await in_thread(self._has_no_server, earlier):
+            self._note(
+                f"The server of run {earlier.run_id} is not known any more. If it was another, run {target} by hand."
+            )
 
     # --- its run
 
