@@ -127,7 +127,7 @@ def _save_plan(preview: library.Preview, path: Path, settings: Settings) -> None
             f"The plan was not written to {path}: {preview.invalid_rows} of {preview.rows} rows are invalid.",
             hint="Fix them, or plan only the valid rows with --skip-invalid.",
         )
-    written = library.save_plan(preview, path, sandbox=settings.sandbox)
+    written = library.save_plan(preview, path, sandbox=settings.sandbox, note=settings.note or "")
     if not settings.quiet:
         then = (
             ""

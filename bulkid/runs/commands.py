@@ -219,7 +219,8 @@ async def run_plan(
     Args:
         path: The plan file.
         target: The server and organisation of the plan, and the credentials.
-        options: How to send and report; None for the defaults. ``read`` may be False only for a blind plan.
+        options: How to send and report; None for the defaults. ``read`` may be False only for a blind plan. Without a
+            ``note``, that of the file is kept with the run.
         context: The runtime dependencies; None for the defaults.
 
     Raises:
@@ -233,6 +234,7 @@ async def run_plan(
     async with AsyncExitStack() as stack:
         run_input = await in_thread(read_plan_input, path)
         run_input.require_usable(target, options)
+        options = replace(options, note=options.note or run_input.note)
         journal = await _open_journal(stack, context)
         return await _begin(run_input, target, options, context, journal=journal, stack=stack)
 

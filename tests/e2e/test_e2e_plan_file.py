@@ -168,7 +168,7 @@ def test_a_plan_of_another_place_is_refused(planner: Bulkid, applier: Bulkid, ho
     assert_clear(applier(*arguments), 2, "plan.json", "another", plan["organization_id"])
     path.write_text(json.dumps({**plan, "sandbox": True}), encoding="utf-8")
     assert_clear(applier(*arguments), 2, "plan.json", "--sandbox")
-    path.write_text(json.dumps({**plan, "version": 3}), encoding="utf-8")
+    path.write_text(json.dumps({**plan, "version": 4}), encoding="utf-8")
     newer = applier(*arguments, "--json")
     assert_clear(newer, 2, "plan.json", "newer bulkid")
     assert summary_of(newer)["status"] == "refused"
@@ -319,6 +319,16 @@ def test_a_plan_file_of_an_older_version_is_applied(tmp_path: Path) -> None:
     assert json.loads(older.read_bytes())["version"] == 1
     done = Bulkid(tmp_path)("run", "--plan", str(older), "--sandbox", "--yes", "--json")
     assert (done.returncode, summary_of(done)["updated"]) == (0, 6), all_text(done)
+
+
+def test_the_note_of_a_plan_is_kept_with_its_run_unless_the_run_has_its_own(planner: Bulkid) -> None:
+    renames(planner.folder, 2)
+    path = plan_of(planner, "--note", "TICKET-7")
+    assert json.loads(path.read_bytes())["note"] == "TICKET-7"
+    run = ("run", "--plan", "plan.json", "--yes", "--json")
+    assert summary_of(planner(*run, "--first", "1"))["note"] == "TICKET-7"
+    assert summary_of(planner("resume", "last", "--yes", "--json"))["note"] == "TICKET-7"
+    assert summary_of(planner(*run, "--note", "OTHER"))["note"] == "OTHER"
 
 
 def test_the_note_about_a_plan_names_a_command_that_applies_it(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def a_plan(**change: Any) -> dict[str, Any]:
 
 ROWS_TWICE = [{"id": "g-fin", "name": ""}, {"id": "G-FIN", "name": ""}]
 NONSENSE = {
-    "a newer version": ({"version": 3}, "newer bulkid", "version 3"),
+    "a newer version": ({"version": 4}, "newer bulkid", "version 4"),
     "another format": ({"format": "bulkid report"}, "not a plan file", "format"),
     "an unknown field": ({"accounts__1__colour": "red"}, "accounts[1].colour"),
     "a misspelt id": ({"accounts__0__id": "../RobotAccount "}, "accounts[0].id", "is not an id"),
@@ -163,6 +163,9 @@ NONSENSE = {
     "no state before": ({"accounts__0__before": None}, "accounts[0].before", "blind"),
     "a number for a name": ({"accounts__0__before__display_name": 7}, "accounts[0].before.display_name"),
     "no organisation": ({"organization_id": ""}, "organization_id"),
+    "a line break in the note": ({"note": "TICKET\n7"}, "note", "control"),
+    "a long note": ({"note": "x" * 201}, "note"),
+    "a note in version 2": ({"version": 2}, "note: no plan of version 2 has such a field"),
 }
 
 

@@ -149,7 +149,7 @@ def a_plan(**change: Any) -> dict[str, Any]:
 
 def test_a_creation_and_a_deletion_are_written_whole() -> None:
     plan = a_plan()
-    assert plan["version"] == 2
+    assert plan["version"] == 3
     assert plan["new_groups"] == [{"id": NEW.id, "name": "Newcomers"}]
     update, creation, deletion = plan["accounts"]
     assert (update["action"], update["before"]["last_login"]) == ("update", None)
@@ -222,13 +222,26 @@ def test_two_creations_of_one_name_are_refused() -> None:
         load_plan(orjson.dumps(plan), "plan.json")
 
 
-# --- version 1
+# --- older versions
+
+
+@pytest.mark.parametrize("as_written", [True, False])
+def test_a_plan_file_of_version_2_is_read(as_written: bool, tmp_path: Path) -> None:
+    """It has all but the note."""
+    path, older = tmp_path / "plan.json", tmp_path / "older.json"
+    desired_states = [wanted(2, "Roby01", Action.UPDATE, values=("Robbie",)), wanted(3, "bot 0", Action.CREATE)]
+    path.write_bytes(written(planned(desired_states, (account(),)), known((account(),))))
+    text = path.read_text(encoding="utf-8").replace('"version": 3', '"version": 2').replace('  "note": "",\n', "")
+    older.write_text(text if as_written else json.dumps(json.loads(text), indent=1), encoding="utf-8")
+    assert "note" not in json.loads(older.read_bytes())
+    loaded = read_plan(path)
+    assert (read_plan(older).head, read_plan(older).expected) == (loaded.head, loaded.expected)
 
 
 def test_a_plan_file_of_version_1_is_read(tmp_path: Path) -> None:
     loaded = read_plan(FIXTURE)
     found = json.loads(FIXTURE.read_bytes())
-    assert (found["version"], loaded.head.version, loaded.new_groups) == (1, 2, ())
+    assert (found["version"], loaded.head.version, loaded.new_groups) == (1, 3, ())
     assert [each.desired.account_id for each in loaded.expected] == [each["id"] for each in found["accounts"]]
     assert {each.desired.action for each in loaded.expected} == {Action.UPDATE}
     first = loaded.expected[0]
@@ -250,6 +263,7 @@ def test_a_plan_file_of_version_1_is_read(tmp_path: Path) -> None:
         ('"rows":[2,3],', '"rows":[2,4],', "accounts[1].rows"),
         ('"before":{', '"before":{"last_login":"",', "accounts[0]"),
         ('"counts": {', '"new_groups":[],"counts": {', "new_groups"),
+        ('"counts": {', '"note":"","counts": {', "note"),
         ('"changing":5', '"changing":"5"', "counts.changing"),
         ('"counts": {', '"counts": {"created":5,', "counts.created"),
         ('"counts": {', '"counts": {"deleting":5,', "counts"),
@@ -257,7 +271,7 @@ def test_a_plan_file_of_version_1_is_read(tmp_path: Path) -> None:
         ('"version": 1', '"version": true', "version"),
     ],
 )
-def test_a_file_of_version_1_has_nothing_of_version_2(
+def test_a_file_of_version_1_has_nothing_of_newer_versions(
     tmp_path: Path, as_written: bool, old: str, new: str, words: str
 ) -> None:
     text = FIXTURE.read_text(encoding="utf-8").replace(old, new, 1)

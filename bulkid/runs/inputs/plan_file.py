@@ -54,7 +54,9 @@ def is_plan_document(path: Path) -> bool:
     return path.suffix.lower() in {".md", ".html", ".xlsx"}
 
 
-def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clock | None = None) -> Path:
+def save_plan(
+    preview: Preview, path: Path, *, sandbox: bool = False, note: str = "", clock: Clock | None = None
+) -> Path:
     """Write the plan of a preview to a file atomically. Return the path of the file that was written.
 
     A name that ends in ``.md``, ``.html`` or ``.xlsx`` gets a document for people; any other gets a plan file.
@@ -63,6 +65,7 @@ def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clo
         preview: The result of :func:`~bulkid.runs.plan`.
         path: The file; an earlier plan file or document is replaced.
         sandbox: Whether the server is the embedded sandbox.
+        note: What to keep with the run of the plan file; a document does not show it.
         clock: Gives the time of creation; None for the machine's clock.
 
     Raises:
@@ -74,7 +77,7 @@ def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clo
     with ExitStack() as stack:
         stack.callback(target.discard)
         try:
-            _write(preview, target, now, sandbox=sandbox)
+            _write(preview, target, now, sandbox=sandbox, note=note)
             sync(target.temp)
             return path.with_name(target.commit().name)
         except OSError as error:
@@ -84,7 +87,7 @@ def save_plan(preview: Preview, path: Path, *, sandbox: bool = False, clock: Clo
             ) from None
 
 
-def _write(preview: Preview, target: AtomicFile, now: float, *, sandbox: bool) -> None:
+def _write(preview: Preview, target: AtomicFile, now: float, *, sandbox: bool, note: str) -> None:
     if is_plan_document(Path(target.name)):
         from bulkid.runs.plan_document import write_document
 
@@ -92,7 +95,7 @@ def _write(preview: Preview, target: AtomicFile, now: float, *, sandbox: bool) -
         return
     from bulkid.runs.inputs.plan_format import plan_head, plan_parts, planned_accounts
 
-    head = plan_head(preview, now, sandbox=sandbox)
+    head = plan_head(preview, now, sandbox=sandbox, note=note)
     with target.begin().open("wb") as file:
         file.writelines(plan_parts(head, planned_accounts(preview)))
 
@@ -127,6 +130,7 @@ class PlanFileInput(PrecomputedInput):
     """The changes of a plan file as the input of a run."""
 
     blind: bool = False  # whether the accounts were not read for the plan
+    note: str = ""  # that the user gave the plan
 
     async def _journal(self, journal: RunJournal) -> None:
         for start in range(0, len(self.expected), CHUNK_ROWS):
@@ -184,6 +188,7 @@ def read_plan_input(path: Path, source: str = "") -> PlanFileInput:
         loaded.expected,
         stored_options={"path": str(path.absolute()), PLAN: kept},
         blind=head.blind,
+        note=head.note,
     )
 
 

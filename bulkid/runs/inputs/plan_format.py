@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass as strict_dataclass
 
 from bulkid import __version__
 from bulkid.clock import iso_utc
-from bulkid.model import Action, Change
+from bulkid.model import MAX_NOTE, Action, Change
 from bulkid.planning.directory import Directory
 from bulkid.planning.plan import changed_fields, describe
 from bulkid.redaction import encodable
@@ -22,7 +22,7 @@ from bulkid.resources import Resource, current
 from bulkid.runs.options import Preview
 
 FORMAT: Final = "bulkid plan"
-VERSION: Final = 2
+VERSION: Final = 3
 """Increase it with every change of the format, so that an older bulkid refuses a newer file."""
 
 
@@ -110,7 +110,7 @@ class PlanFile:
     """A plan of bulkid: the changes of each account, computed from a sheet and the directory."""
 
     format: Literal["bulkid plan"]
-    version: Literal[2]
+    version: Literal[3]
     created_at: Annotated[str, Field(description="UTC, ISO 8601.")]
     created_by: Annotated[str, Field(description="The version of bulkid that wrote it.")]
     base_url: Annotated[str, Field(min_length=1, description="The identity base of the server.")]
@@ -121,6 +121,11 @@ class PlanFile:
     source: Annotated[str, Field(description="The sheet, as the user named it.")]
     sheet: Annotated[str, Field(description="The worksheet; empty for text.")]
     blind: Annotated[bool, Field(description="Whether the accounts were not read.")]
+    note: Annotated[
+        str,
+        Field(max_length=MAX_NOTE, description="What the user noted, for the run of the plan; empty for nothing."),
+        AfterValidator(_usable_text),
+    ]
     counts: PlanCounts
     new_groups: Annotated[
         tuple[PlannedNewGroup, ...], Field(description="Groups to create first, if they do not exist by then.")
@@ -220,7 +225,7 @@ def planned_accounts(preview: Preview) -> Iterator[PlannedAccount]:
         yield _planned(desired.rows, change, directory)
 
 
-def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> PlanFile:
+def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False, note: str = "") -> PlanFile:
     """Make a plan file without its accounts; ``created_at`` is in seconds since the epoch."""
     plan, directory = preview.plan, preview.directory
     return plan_types(current()).plan(
@@ -234,6 +239,7 @@ def plan_head(preview: Preview, created_at: float, *, sandbox: bool = False) -> 
         source=encodable(preview.info.source),
         sheet=encodable(preview.info.sheet),
         blind=directory.accounts is None,
+        note=encodable(note),
         counts=PlanCounts(
             rows=preview.rows,
             changing=len(plan.changes),

@@ -1,6 +1,6 @@
 """Reading plan files. A user may have edited a file: every field is validated, and the file as a whole.
 
-Files of version 1, which has only updates, are read as well.
+Files of version 1, which has only updates, and of version 2, which has no note, are read as well.
 """
 
 import sys
@@ -94,42 +94,50 @@ def _as_written(data: bytes) -> tuple[PlanFile, Iterator[PlannedAccount]]:
     rest = data[: start - 1] + data[end + 1 :]
     types = plan_types(current())
     found = orjson.loads(rest)
-    is_first = _is_first_version(found)
-    head = types.plan_adapter.validate_json(_in_this_version(found) if is_first else rest)
+    head = types.plan_adapter.validate_json(_in_this_version(found) if _is_older(found) else rest)
     if head.accounts or rest.count(b'"accounts"') > 1:
         raise ValueError("the accounts appear twice")
     lines = BytesIO(data)
     lines.seek(start)
-    adapter = types.update_adapter if is_first else types.account_adapter
+    adapter = types.update_adapter if found["version"] == UPDATES_ONLY else types.account_adapter
     return head, _accounts(adapter, takewhile(lambda line: not line.startswith(_CLOSING[1:]), lines))
 
 
-def _is_first_version(found: object) -> bool:
-    """Whether the JSON of a plan file says that it has version 1."""
+def _is_older(found: object) -> bool:
+    """Whether the JSON of a plan file says that it has an older version."""
     version = found.get("version") if isinstance(found, dict) else None
-    return type(version) is int and version == UPDATES_ONLY
+    return type(version) is int and UPDATES_ONLY <= version < VERSION
 
 
 def _in_this_version(found: dict[str, Any]) -> bytes:
-    """Turn the JSON of a plan file of version 1 into that of this version. What is invalid stays so.
+    """Turn the JSON of a plan file of an older version into that of this version. What is invalid stays so.
 
     Raises:
-        ValueError: The file has fields of this version.
+        ValueError: The file has fields of a newer version than its own.
     """
+    version = found["version"]
+    if "note" in found:
+        raise ValueError(f"note: no plan of version {version} has such a field")
+    upgraded = {**found, "version": VERSION, "note": ""}
+    return orjson.dumps(_with_actions(upgraded) if version == UPDATES_ONLY else upgraded)
+
+
+def _with_actions(found: dict[str, Any]) -> dict[str, Any]:
+    """Add the fields that version 1 lacks: all its accounts are updates, and it has no new groups."""
     accounts, counts = found.get("accounts"), found.get("counts")
     if "new_groups" in found:
         raise ValueError("new_groups: no plan of version 1 has such a field")
-    upgraded = {**found, "version": VERSION, "new_groups": []}
+    upgraded = {**found, "new_groups": []}
     if isinstance(counts, dict):
         if not counts.keys().isdisjoint(_NEW_COUNTS):
             raise ValueError("counts: no plan of version 1 counts creations or deletions")
         upgraded["counts"] = {**counts, **_NEW_COUNTS}
     if isinstance(accounts, list):
-        upgraded["accounts"] = [_account_in_this_version(number, each) for number, each in enumerate(accounts)]
-    return orjson.dumps(upgraded)
+        upgraded["accounts"] = [_account_with_action(number, each) for number, each in enumerate(accounts)]
+    return upgraded
 
 
-def _account_in_this_version(number: int, found: object) -> object:
+def _account_with_action(number: int, found: object) -> object:
     if not isinstance(found, dict):
         return found
     before = found.get("before")
@@ -163,15 +171,15 @@ def load_plan(data: bytes, label: str) -> PlanFile:
         plan = plan_types(current()).plan_adapter.validate_json(data)
     except ValidationError as error:
         found = _require_format(data, label)  # only after an error: it parses all accounts once more
-        if not _is_first_version(found):
+        if not _is_older(found):
             raise _as_sheet_error(error, label) from None
-        plan = _load_first_version(found, label)
+        plan = _load_older(found, label)
     for _ in _consistent(plan, plan.accounts, label):
         pass
     return plan
 
 
-def _load_first_version(found: dict[str, Any], label: str) -> PlanFile:
+def _load_older(found: dict[str, Any], label: str) -> PlanFile:
     try:
         return plan_types(current()).plan_adapter.validate_json(_in_this_version(found))
     except ValidationError as error:
