@@ -91,7 +91,7 @@ def row_page(
     record = journal.get_run(run_id)
     if record is None:
         return (), 0
-    journal.unpack_all(run_id)
+    journal.unpack_if_possible(run_id)
     source = rows.outerjoin(entries, LINKED).join(runs, runs.c.run == rows.c.run)
     where: list[ColumnElement[bool]] = [runs.c.run_id == run_id]
     if statuses:

@@ -1,6 +1,7 @@
 """The journal: what was read, what is intended, and what came of it. Synchronous; safe to call from any thread."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import takewhile
 from math import inf
@@ -346,7 +347,8 @@ class Journal:
         """Keep items as :meth:`add_items` does, in half the time: those that nothing has come of are packed.
 
         A packed item is as durable as any other. Until it is moved into place, its rows have no item: :meth:`counts`
-        and :meth:`settled_rows` take them for pending, as they are. Whatever else needs an item moves it first.
+        and :meth:`settled_rows` take them for pending, as they are. Whatever else needs an item moves it first; see
+        :meth:`unpack_if_possible` for what a database shows that takes no write.
 
         ``planned`` is iterated once more where the connection to the database is lost.
         """
@@ -393,6 +395,14 @@ class Journal:
                 return
         with self.database.write() as connection:
             self._unpack(connection, run)
+
+    def unpack_if_possible(self, run_id: str) -> None:
+        """Move all packed items of a run into place, unless the database takes no write, for example on a full disk.
+
+        What is packed is pending, so rows can be shown all the same: only their changes are missing.
+        """
+        with suppress(StateError):  # a database that cannot be read either fails when the rows are read
+            self.unpack_all(run_id)
 
     @repeated
     def forget_rows(self, run_id: str) -> None:
@@ -521,7 +531,7 @@ class Journal:
         A transaction (which blocks no other) stays open until the iterator ends or is closed. When the connection is
         lost on the way, the remaining rows are those of that later moment. Only rows after row ``after`` are given.
         """
-        self.unpack_all(run_id)
+        self.unpack_if_possible(run_id)
         run = self._run(run_id)
         given, more = 0, True
         while more:

@@ -209,8 +209,8 @@ def test_a_state_file_that_may_not_grow_while_sending_interrupts_the_run(tmp_pat
 
 @pytest.mark.slow
 def test_a_state_disk_that_is_full_while_sending_interrupts_the_run(tmp_path: Path) -> None:
-    renames(tmp_path, 250)
-    with hosted(latency_s=0.03) as host, small_disk(tmp_path / "state", "2m") as state:
+    renames(tmp_path, 600)  # more than the first intents: the others are packed still
+    with hosted(accounts=700, latency_s=0.03) as host, small_disk(tmp_path / "state", "3m") as state:
         bulkid = connected_to(tmp_path, host.url)
         process = bulkid.start("run", "sheet.csv", "--yes", "--json", "--concurrency", "4")
         wait_for_puts(host, 40)
@@ -223,4 +223,4 @@ def test_a_state_disk_that_is_full_while_sending_interrupts_the_run(tmp_path: Pa
         assert [row["status"] for row in bulkid.report()].count("updated") == summary_of(done)["updated"]
         assert errors_of(done)
         assert json.loads((bulkid.run_folder() / "summary.json").read_bytes()) == summary_of(done)
-        assert_nothing_lost(bulkid, host, done, 250)
+        assert_nothing_lost(bulkid, host, done, 600)

@@ -3,6 +3,7 @@
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -16,12 +17,24 @@ from hypothesis import strategies as st
 from sqlalchemy import event, func, select
 
 from bulkid.journal import store
+from bulkid.journal.errors import StateFullError
 from bulkid.journal.queries import drop_run, pending_deletions, row_page
 from bulkid.journal.schema import entries, packed_items
 from bulkid.journal.store import Journal, open_journal
 from bulkid.model import Action, Outcome, RunItem, Status, Via
 from tests.support.examples import examples
-from tests.support.journal_data import FAILED, PENDING, RUN, TEMPORARY, UPDATED, Place, entry, good_row, record
+from tests.support.journal_data import (
+    FAILED,
+    PENDING,
+    RUN,
+    TEMPORARY,
+    UPDATED,
+    Place,
+    allow_pages,
+    entry,
+    good_row,
+    record,
+)
 
 COUNT = 20
 SETTLED = frozenset(
@@ -97,6 +110,25 @@ def test_who_reads_a_packed_plan_sees_what_is_there(name: str, place: Place, unp
         assert rows_in(journal, packed_items) > 1
     with place.open() as journal, unpacked:
         assert READERS[name](journal) == READERS[name](unpacked)
+
+
+def settle_with_long_error(journal: Journal, number: int) -> None:
+    journal.settle(RUN, [(number, FAILED._replace(error="long " * 2000))])
+
+
+def test_rows_are_shown_where_the_disk_has_no_room_to_unpack_them(file_journal: Journal) -> None:
+    begin(file_journal)
+    allow_pages(file_journal, 1)
+    with pytest.raises(StateFullError):
+        list(map(partial(settle_with_long_error, file_journal), range(COUNT)))
+    counted = file_journal.counts(RUN)
+    assert counted[Status.PENDING] > 0
+    assert rows_in(file_journal, packed_items) > 0
+    lines = list(file_journal.report_rows(RUN))
+    assert Counter(line.status for line in lines) == {status: count for status, count in counted.items() if count}
+    assert (tuple(lines), len(lines)) == row_page(file_journal, RUN)
+    with pytest.raises(StateFullError):  # what is sent, undone or deleted needs the items themselves
+        list(file_journal.iter_items(RUN))
 
 
 def test_an_intent_unpacks_what_it_needs_and_leaves_the_rest(journal: Journal) -> None:
