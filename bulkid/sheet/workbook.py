@@ -21,6 +21,7 @@ from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, Range, check_
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb, with_whole_cells
 from bulkid.sheet.error_scan_ods import scan_ods, without_indents
 from bulkid.sheet.formula_escape import unescape_formula
+from bulkid.sheet.merged_cells import overlapping, without_covered
 from bulkid.sheet.table import ZIP_KINDS, Table
 from bulkid.text import fold, printable_line
 
@@ -69,15 +70,18 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     sheet = sheet_errors(source, lambda: book.get_sheet_by_name(name))
 
     ranges = sheet.merged_cell_ranges or found.ranges
+    _refuse_overlap(ranges, source, name)
+    first = _first_column(sheet, found.errors)
 
     def rows(size: int) -> Generator[list[tuple[str, ...]], None, None]:
-        chunks = (_unescaped(chunk) for chunk in _rows(sheet, source, size, found.errors, ranges))
+        shown = without_covered(_rows(sheet, source, size, found.errors, first), first, ranges)
+        chunks = (_unescaped(chunk) for chunk in shown)
         return _with_whole_texts(chunks, source) if kind == "xls" else chunks
 
     merged = "The worksheet has merged cells: only the first cell of each holds its value, the others count as blank."
     notes = tuple(filter(None, (guessed, merged if ranges or found.merged else "")))
     names = tuple(book.sheet_names)
-    return Table(rows, notes, name, names, guessed, first_column=_first_column(sheet, found.errors), close=book.close)
+    return Table(rows, notes, name, names, guessed, first_column=first, close=book.close)
 
 
 def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> tuple[Callable[[str, int], ErrorScan], BinaryIO]:
@@ -257,6 +261,15 @@ def _check_size(source: str, area: int = 0, characters: int = 0) -> None:
         )
 
 
+def _refuse_overlap(merged: Sequence[Range], source: str, name: str) -> None:
+    if found := overlapping(merged):
+        raise SheetError(
+            f'{source}, worksheet "{printable_line(name)}": the merged cells {found[0]} and {found[1]} overlap: '
+            "programs differ in what they show.",
+            hint="Open it in a spreadsheet program, unmerge these cells, and save it again.",
+        )
+
+
 def _first_column(sheet: "CalamineSheet", errors: Mapping[int, Mapping[int, str]]) -> int:
     """The number of the first column in use, from 0. calamine does not count error cells."""
     start = sheet.start[1] if sheet.start else 0
@@ -268,11 +281,10 @@ def _rows(
     source: str,
     size: int,
     errors: Mapping[int, Mapping[int, str]],
-    merged: Sequence[Range],
+    first: int,
 ) -> Generator[list[tuple[str, ...]], None, None]:
     """Read rows from row 1 on, from the first column in use, with the error cells put back in their places."""
     start = sheet.start[1] if sheet.start else 0
-    first = _first_column(sheet, errors)
     margin = ("",) * (start - first)
     rows = sheet_errors(source, lambda: iter(sheet.iter_rows()))
     row = 0
@@ -280,13 +292,13 @@ def _rows(
         texts = [tuple(value if type(value) is str else cell_text(value) for value in values) for values in chunk]
         if errors:
             texts = [_with_errors(margin + cells, errors.get(row + at), first) for at, cells in enumerate(texts, 1)]
-        yield _without_covered(texts, row, first, merged)
+        yield texts
         row += len(chunk)
     last = max(errors, default=0)
     while row < last:  # rows of nothing but formulas without a value, which calamine does not count
         end = min(last, row + size)
         texts = [_with_errors((), errors.get(at), first) for at in range(row + 1, end + 1)]
-        yield _without_covered(texts, row, first, merged)
+        yield texts
         row = end
 
 
@@ -310,31 +322,6 @@ def _with_whole_texts(
                 raise SheetError(f"{source}: a character in row {number:,} cannot be read.", hint=_SAVE_AGAIN)
         row += len(chunk)
         yield chunk
-
-
-def _without_covered(
-    rows: list[tuple[str, ...]], above: int, first: int, merged: Sequence[Range]
-) -> list[tuple[str, ...]]:
-    """Blank the cells that merged cells cover: a spreadsheet program does not show what they hold.
-
-    Args:
-        rows: The texts of rows that follow one another.
-        above: How many rows stand above them.
-        first: The first column of their texts, from 0.
-        merged: The first and the last place of each merged cell, as row and column from 0.
-    """
-    if not merged:
-        return rows
-    changed: dict[int, list[str]] = {}
-    for (top, left), (bottom, right) in merged:
-        for at in range(max(top - above, 0), min(bottom - above + 1, len(rows))):
-            if at not in changed:
-                changed[at] = list(rows[at])
-            cells = changed[at]
-            for column in range(max(left - first, 0), min(right - first + 1, len(cells))):
-                if (at + above, column + first) != (top, left):
-                    cells[column] = ""
-    return [tuple(changed[at]) if at in changed else cells for at, cells in enumerate(rows)]
 
 
 def _with_errors(cells: tuple[str, ...], errors: Mapping[int, str] | None, first: int) -> tuple[str, ...]:
