@@ -217,9 +217,8 @@ class CircuitBreaker:
                 f"The server cannot be reached: {self._last_error}",
                 hint="Check the address, the proxy and the network, and that the server is up.",
             )
-        pending = "What was not sent is pending; resume once the server is back."
         return ConnectionFailedError(
             f"The server has taken no requests for {self._outage_limit_s:.0f} seconds: "
             f"{self._last_error.removesuffix('.')}.",
-            hint=pending if self._taken else "Check the address, and that the server is up.",
+            hint="Try again when it is back." if self._taken else "Check the address, and that the server is up.",
         )

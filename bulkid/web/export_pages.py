@@ -20,7 +20,8 @@ from bulkid.report.formats import FORMATS
 from bulkid.report.template_workbook import template_workbook
 from bulkid.resources import current
 from bulkid.runs.concurrency import in_thread
-from bulkid.text import count_of, listing, quote
+from bulkid.text import count_of, humanize_seconds, listing, quote
+from bulkid.web.activity import ActivityHooks
 from bulkid.web.audit import record_action
 from bulkid.web.auth.access import RefusedError
 from bulkid.web.console import console_of
@@ -31,6 +32,10 @@ from bulkid.web.request_bodies import form_of
 
 NOTES_HEADER: Final = "Bulkid-Notes"
 """The header with what a user should know of an export, as a JSON array of sentences."""
+
+MAX_OUTAGE_S: Final = 60.0  # seconds for which an export waits for a server that is unavailable
+MAX_EXPORT_S: Final = 240.0
+"""Seconds that an export takes at most. Firefox gives a request up after 300, and would say nothing of the reason."""
 
 LOOK_INTERVAL_S: Final = 0.5  # seconds between two looks at whether the client of an export is still there
 EXPORT_FIELDS: Final = ("inactive_for", "in_group", "name", "action")
@@ -73,7 +78,7 @@ async def export_file(request: web.Request, ending: str, given: Mapping[str, str
     Raises:
         UsageError: One of the values cannot be used.
         RefusedError: Another export is being made (409).
-        InterruptedRunError: The client has closed its connection meanwhile.
+        InterruptedRunError: The client has closed its connection meanwhile, or the export took too long.
         BulkidError: The accounts cannot be read, or the file cannot be written.
     """
     console = console_of(request)
@@ -125,15 +130,16 @@ async def _exported(
         raise RefusedError(409, "Another export is being made.", "Try again when it is finished.") from None
     try:
         with tempfile.TemporaryDirectory(prefix="bulkid-") as folder:
-            path, stop = Path(folder) / f"accounts.{ending}", runs.Stop()
+            path, hooks = Path(folder) / f"accounts.{ending}", ActivityHooks()
+            context = replace(console.context, stop=runs.Stop(), hooks=hooks)
+            options = replace(console.options, outage_limit_s=min(console.options.outage_limit_s, MAX_OUTAGE_S))
             try:
-                async with _stopped_without_client(request, stop):
-                    stopping = replace(console.context, stop=stop)
-                    result = await runs.export(
-                        path, console.target, console.options, stopping, wanted=wanted, action=action
-                    )
+                async with _stopped_without_client(request, context.stop), _stopped_in_time(context, hooks):
+                    result = await runs.export(path, console.target, options, context, wanted=wanted, action=action)
             except BulkidError as error:  # the user knows nothing of the temporary folder
                 error.message = error.message.replace(str(path), path.name)
+                if context.stop.requested:
+                    error.hint = "The command bulkid export may take any time."
                 raise
             return result, await in_thread(result.path.read_bytes)
     finally:
@@ -148,6 +154,22 @@ async def _stopped_without_client(request: web.Request, stop: runs.Stop) -> Asyn
         while request.transport is not None:  # noqa: ASYNC110 - aiohttp tells of it by nothing else
             await anyio.sleep(LOOK_INTERVAL_S)
         stop.request("The client closed its connection")
+
+    async with runs.task_group() as tasks:
+        tasks.start_soon(watch)
+        yield
+        tasks.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def _stopped_in_time(context: runs.Context, hooks: ActivityHooks) -> AsyncIterator[None]:
+    """Request a stop when the block takes longer than an export may; the reason says what it waited for."""
+
+    async def watch() -> None:
+        await context.clock.sleep(MAX_EXPORT_S)
+        reason = hooks.wait_text or "The server responds too slowly for its number of accounts"
+        limit = humanize_seconds(MAX_EXPORT_S)
+        context.stop.request(f"The export was ended after {limit}. {reason}")
 
     async with runs.task_group() as tasks:
         tasks.start_soon(watch)

@@ -3,7 +3,9 @@
 import html
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pandas as pd
@@ -13,9 +15,11 @@ from bulkid.clock import iso_utc
 from bulkid.report.template_workbook import meanings, template_workbook
 from bulkid.resources import current
 from bulkid.runs import account_export, check
+from bulkid.sandbox.options import Faults
 from bulkid.web import export_pages
 from bulkid.web.auth.access import Role
 from bulkid.web.console import SUMMARY_MAX_AGE_S
+from tests.support.hurried_clock import Hurried
 from tests.support.web_console import LONGEST_S, World, small_organization, world
 from tests.support.web_programs import Program
 from tests.support.web_users import signed_in, team
@@ -51,12 +55,13 @@ async def test_a_viewer_may_export_and_a_program_too(tmp_path: Path) -> None:
         assert (await program.ask("GET", "/export/pdf"))[0] == 404
 
 
+@pytest.mark.parametrize("slow", [{"latency_s": 3600.0}, {"faults": Faults(unavailable_503=1.0)}])
 @pytest.mark.parametrize("by_program", [False, True])
 async def test_an_export_ends_when_its_client_leaves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, by_program: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, by_program: bool, slow: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(export_pages, "LOOK_INTERVAL_S", 0.01)
-    async with world(tmp_path, sandbox=small_organization(latency_s=3600)) as console:
+    async with world(tmp_path, sandbox=small_organization(**slow)) as console:
         lock, asked = console.console.export_lock, anyio.CancelScope()
 
         async def ask() -> None:
@@ -72,6 +77,43 @@ async def test_an_export_ends_when_its_client_leaves(
                 asked.cancel()  # closes the connection
                 await lock.acquire()
         lock.release()
+
+
+def hurry(console: World, times: float) -> None:
+    """Let time pass so many times as fast for what the console asks the server."""
+    console.console.context = replace(console.console.context, clock=Hurried(times))
+
+
+async def test_an_export_waits_a_minute_for_a_server_that_is_unavailable(tmp_path: Path) -> None:
+    unavailable = small_organization(faults=Faults(unavailable_503=1.0))
+    async with world(tmp_path, sandbox=unavailable) as console:
+        hurry(console, 60)
+        await console.browser.get("/")
+        answer = await console.browser.post("/export")
+        assert answer.status == 502
+        error = answer.text.split('role="alert" data-export-error>')[1].split("</div>")[0]
+        assert "<p>The server has taken no requests for 60 seconds: " in error
+        assert "resume" not in error
+
+
+@pytest.mark.parametrize(
+    ("slow", "reason"),
+    [
+        ({"latency_s": 3600.0}, "The server responds too slowly for its number of accounts."),
+        ({"faults": Faults(throttle=1.0, retry_after_s=1000)}, "The server limits the rate: the next request leaves"),
+    ],
+)
+async def test_an_export_ends_after_four_minutes_and_says_what_it_waited_for(
+    tmp_path: Path, slow: dict[str, Any], reason: str
+) -> None:
+    async with world(tmp_path, sandbox=small_organization(**slow), timeout_s=1e6) as console:
+        hurry(console, 240)
+        await console.browser.get("/")
+        answer = await console.browser.post("/export")
+        assert answer.status == 503
+        assert f"<p>The export was ended after 4 minutes. {reason}" in answer.text
+        assert "The command bulkid export may take any time." in answer.text
+        assert "export refused" in (await console.browser.get("/audit")).text
 
 
 async def test_an_error_of_an_export_shows_beside_its_button(tmp_path: Path) -> None:
