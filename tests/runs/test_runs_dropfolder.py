@@ -618,18 +618,20 @@ def test_a_run_that_was_begun_is_finished_also_where_the_glob_of_its_job_changed
     assert inbox.places() == {"archive": ["a.csv"]}
 
 
+@asynccontextmanager
+async def outside_the_window(*_: object) -> AsyncIterator[bool]:
+    """Stand for ``within_schedule`` at an hour at which nothing may be sent."""
+    yield False
+
+
 def test_outside_its_hours_a_job_has_nothing_pending_of_what_another_job_of_the_folder_took(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox.sheet("a.csv", "A")
 
-    @asynccontextmanager
-    async def closed(*_: object) -> AsyncIterator[bool]:
-        yield False
-
     async def work(server: Sandbox) -> None:
         assert (await inbox.work(server, name="one", glob="a*", secret="expired")).exit_code == 3
-        monkeypatch.setattr(job, "within_schedule", closed)
+        monkeypatch.setattr(job, "within_schedule", outside_the_window)
         assert (await inbox.work(server, name="one", glob="a*")).exit_code == 5
         assert (await inbox.work(server, name="one", glob="c*")).exit_code == 5
         assert (await inbox.work(server, name="two", glob="b*")).exit_code == 0
@@ -837,6 +839,44 @@ def test_a_run_of_a_server_is_not_continued_in_the_sandbox(
 
     served(work)
     assert inbox.places() == {"archive": ["a.csv", "b.csv"]}
+
+
+@pytest.mark.parametrize(
+    ("stage", "elsewhere"),
+    [("prepare", 5), ("apply", 0)],  # without a plan it has sent nothing, and would be run there
+)
+def test_outside_its_hours_a_job_has_nothing_pending_of_a_run_that_it_would_leave_alone(
+    stage: str, elsewhere: int, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A")
+
+    async def work(server: Sandbox) -> None:
+        await interrupted_at(stage, inbox, server, monkeypatch)
+        monkeypatch.setattr(job, "within_schedule", outside_the_window)
+        assert (await inbox.work(server)).exit_code == 5
+        async with Sandbox(SandboxOptions(accounts=20)) as other:
+            assert (await inbox.work(other)).exit_code == elsewhere
+        inbox.options = replace(inbox.options, sandbox=True)
+        assert (await inbox.work(server)).exit_code == 0
+
+    served(work)
+
+
+@pytest.mark.parametrize("stage", ["prepare", "apply"])
+def test_outside_its_hours_a_job_has_a_file_pending_that_was_only_tried(
+    stage: str, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox.sheet("a.csv", "A")
+    inbox.options = replace(inbox.options, sandbox=True)
+
+    async def work(server: Sandbox) -> None:
+        async with Sandbox(SandboxOptions(accounts=20)) as sandbox:
+            await interrupted_at(stage, inbox, sandbox, monkeypatch)
+        monkeypatch.setattr(job, "within_schedule", outside_the_window)
+        inbox.options = replace(inbox.options, sandbox=False)
+        assert (await inbox.work(server)).exit_code == 5
+
+    served(work)
 
 
 def test_a_run_of_another_server_holds_up_no_other_file_of_a_job(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import platform
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from pathlib import Path
 
 from bulkid.errors import (
@@ -57,10 +58,43 @@ _EXIT_CODES = {RunStatus.COMPLETED: EXIT_OK, RunStatus.COMPLETED_WITH_FAILURES: 
 """The exit codes of runs that have come to their end, by status."""
 
 
+class _Step(Enum):
+    """What a start of a job does with a file that was claimed."""
+
+    BEGIN = auto()  # no run was begun for it
+    RUN_ANEW = auto()  # it was only tried in the sandbox
+    PUT_AWAY = auto()  # the run has ended
+    PUT_AWAY_UNDONE = auto()  # to resume the run would make the changes again
+    LEAVE = auto()  # the run is not this job's to send
+    RESUME = auto()
+
+
+def _next_step(record: RunRecord | None, job: Job, journal: Journal) -> _Step:
+    """Decide about a file by its run."""
+    if record is None:
+        return _Step.BEGIN
+    if record.options.get("sandbox") and not job.options.sandbox:
+        return _Step.RUN_ANEW
+    if record.status in _EXIT_CODES:
+        return _Step.PUT_AWAY
+    if record.run_id in undone_by(journal.list_runs()):
+        return _Step.PUT_AWAY_UNDONE
+    is_bound = job.options.sandbox or record.phase == Phase.PLANNED  # without a plan it has sent nothing
+    return _Step.LEAVE if is_bound and not has_destination_of(record, job) else _Step.RESUME
+
+
 def has_open_files(job: Job, drop: DropFolder, state_dir: Path, database_url: str = "") -> bool:
-    """Whether a job has claimed files that are not closed: a run was begun for them, or is to be begun."""
+    """Whether the next start of a job has a file to finish that was claimed: its run was begun, or is to be begun."""
     with open_journal(state_dir, database_url) as journal:
-        return any(_is_of_job(file, job, drop, journal) for file in ClaimedFiles(journal, drop.key).open())
+        return any(_is_to_finish(file, job, drop, journal) for file in ClaimedFiles(journal, drop.key).open())
+
+
+def _is_to_finish(file: ClaimedFile, job: Job, drop: DropFolder, journal: Journal) -> bool:
+    if not _is_of_job(file, job, drop, journal):
+        return False
+    if file.state is FileState.CLOSING:
+        return True
+    return _next_step(journal.get_run(file.run_id), job, journal) is not _Step.LEAVE
 
 
 def _is_of_job(file: ClaimedFile, job: Job, drop: DropFolder, journal: Journal) -> bool:
@@ -285,14 +319,16 @@ class _FolderJob:
     async def _run(self, file: ClaimedFile) -> bool:
         """Run a file that is claimed, or resume its run; False when the job must not take another."""
         record = await in_thread(self.journal.get_run, file.run_id)
-        if record is not None and record.options.get("sandbox") and not self.attempt.job.options.sandbox:
+        step = await in_thread(_next_step, record, self.attempt.job, self.journal)
+        if step is _Step.RUN_ANEW:
             if await in_thread(_digest_or_none, self.drop.real / file.working) != file.sha256:
                 await self._put_back(file)
                 return True
-            self._note(f"{plain_name(file.name)}: run {record.run_id} was of the sandbox: the file is run anew.")
+            self._note(f"{plain_name(file.name)}: run {file.run_id} was of the sandbox: the file is run anew.")
             run_id = new_run_id(self.attempt.context.clock.now())
             file, record = await in_thread(self.claims.renew, file, run_id), None
-        if record is not None and await self._is_not_to_be_continued(file, record):
+        elif record is not None and step is not _Step.RESUME:
+            await self._put_away_or_leave(file, record, step)
             return True
         shown = str(self.drop.folder / plain_name(file.name))
         try:
@@ -310,36 +346,31 @@ class _FolderJob:
             return True
         return await self._put_by_result(file, result)
 
-    async def _is_not_to_be_continued(self, file: ClaimedFile, record: RunRecord) -> bool:
-        """Put a file away whose run has ended or was undone, and leave one alone whose run is not this job's to send.
-
-        Return whether it was one of these.
-        """
-        is_elsewhere = not await in_thread(has_destination_of, record, self.attempt.job)
-        if record.status in _EXIT_CODES:  # only its file was not put away
-            if is_elsewhere:
+    async def _put_away_or_leave(self, file: ClaimedFile, record: RunRecord, step: _Step) -> None:
+        """Put a file away whose run has ended or was undone, or leave one alone whose run is not this job's to send."""
+        if step is _Step.LEAVE:
+            self._leave(file, record)
+            return
+        if step is _Step.PUT_AWAY_UNDONE:
+            self._note(f"{plain_name(file.name)}: run {record.run_id} was undone since, and is not continued.")
+        else:  # only its file was not put away
+            self.attempt.codes.append(_EXIT_CODES[record.status])
+            if not await in_thread(has_destination_of, record, self.attempt.job):
                 self._note(
                     f"{plain_name(file.name)}: run {record.run_id} has sent it to {record.base_url}. To run it for "
                     "this job's server too, drop it again."
                 )
-            self.attempt.codes.append(_EXIT_CODES[record.status])
-            await self._close(file, ARCHIVE)
-            return True
-        if record.run_id in undone_by(await in_thread(self.journal.list_runs)):
-            self._note(f"{plain_name(file.name)}: run {record.run_id} was undone since, and is not continued.")
-            await self._close(file, ARCHIVE)
-            return True
+        await self._close(file, ARCHIVE)
+
+    def _leave(self, file: ClaimedFile, record: RunRecord) -> None:
         in_sandbox = self.attempt.job.options.sandbox
-        if is_elsewhere and (in_sandbox or record.phase == Phase.PLANNED):  # without a plan it has sent nothing there
-            where = "without the sandbox" if in_sandbox else "for that server and organisation"
-            self.attempt.context.hooks.warn(
-                f"{self.drop.folder / file.working} is left alone: its run {record.run_id} is one of "
-                f"{record.base_url}. Start the job {where} to finish it."
-            )
-            if not in_sandbox:
-                self.attempt.codes.append(EXIT_USAGE)
-            return True
-        return False
+        where = "without the sandbox" if in_sandbox else "for that server and organisation"
+        self.attempt.context.hooks.warn(
+            f"{self.drop.folder / file.working} is left alone: its run {record.run_id} is one of "
+            f"{record.base_url}. Start the job {where} to finish it."
+        )
+        if not in_sandbox:
+            self.attempt.codes.append(EXIT_USAGE)
 
     async def _put_by_result(self, file: ClaimedFile, result: RunResult) -> bool:
         """Put a file where its run's end says; False when it stays, so that the next start resumes its run."""
