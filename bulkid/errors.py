@@ -51,6 +51,10 @@ class ConnectionFailedError(BulkidError):
     exit_code = EXIT_CONNECTION
 
 
+class UnexplainedRefusalError(ConnectionFailedError):
+    """The server refuses what every run asks for, and the reply does not say what is wrong: ``doctor`` may find it."""
+
+
 class AuthenticationError(ConnectionFailedError):
     """The credentials are refused: every further request would fail the same way."""
 

@@ -17,6 +17,7 @@ from bulkid import runs as library
 from bulkid.cli import render
 from bulkid.cli.error_handling import print_error
 from bulkid.cli.library_options import (
+    connection_options,
     context_of,
     database_url_of,
     open_session,
@@ -35,7 +36,7 @@ from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
 from bulkid.errors import EXIT_CHANGES, EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.model import Action
-from bulkid.report.summary import METHODS
+from bulkid.report.summary import METHODS, how_to_resume, reached_by
 from bulkid.text import as_argument, count_of
 
 if TYPE_CHECKING:
@@ -180,12 +181,12 @@ def prune(settings: Settings, older_than: str | None, *, with_pending: bool, dry
     out = render.console(stderr=False)
     for record in result.dropped:
         out.print(f"{record.run_id}  {record.status.value.replace('_', ' ')}  {record.source}")
-    for line in _result_lines(result, dry=dry):
+    for line in _result_lines(result, connection_options(settings), dry=dry):
         out.print(line)
     return EXIT_OK
 
 
-def _result_lines(result: "library.Pruned", *, dry: bool) -> list[str]:
+def _result_lines(result: "library.Pruned", named_by: Iterable[tuple[str, str]], *, dry: bool) -> list[str]:
     dropped = count_of(len(result.dropped), "run")
     if dry:
         lines = [f"{dropped} would be dropped."]
@@ -193,7 +194,8 @@ def _result_lines(result: "library.Pruned", *, dry: bool) -> list[str]:
         lines = [f"{dropped} dropped, which freed {result.freed / 1_000_000:.1f} MB."]
     if result.pending:
         kept = f"{count_of(len(result.pending), 'old run')} kept: rows are pending"
-        lines.append(f"{kept}. Continue them with bulkid resume, or drop them too with --prune-pending.")
+        lines.append(f"{kept}. To drop {'it' if len(result.pending) == 1 else 'them'} too, add --prune-pending.")
+        lines += [f"  {record.source}: {how_to_resume(reached_by(record, named_by))}" for record in result.pending]
     if result.active:
         lines.append(f"{count_of(len(result.active), 'old run')} kept: under way.")
     return lines

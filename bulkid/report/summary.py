@@ -1,6 +1,7 @@
 """A run in figures (``summary.json``, which ``--json`` prints too), and in the words for people."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from bulkid.model import CHANGED, Phase, RunRecord, RunStatus, Status
@@ -106,6 +107,12 @@ def _permissions(run: RunRecord) -> str:
 def server_options(run: RunRecord) -> str:
     """The options that say where the run went, each with a blank in front; "" where no option said it."""
     return as_options(run.options.get(NAMED_BY) or ())
+
+
+def reached_by(run: RunRecord, named_by: Iterable[tuple[str, str]]) -> RunRecord:
+    """The run with options that name its server or state now, in place of those that it was begun with."""
+    given = {**dict(run.options.get(NAMED_BY) or ()), **dict(named_by)}
+    return replace(run, options={**run.options, NAMED_BY: list(given.items())})
 
 
 def how_to_report(run: RunRecord) -> str:

@@ -70,9 +70,11 @@ def test_a_run_with_pending_rows_is_kept_until_somebody_says_so_and_one_under_wa
         assert (alive["dropped"], alive["kept_under_way"]) == ([], [run_id])
         process.kill()
         end_of(process)
-    kept = bulkid("runs", "--prune", "12w")
+    kept = bulkid("--state-dir", "state", "runs", "--prune", "12w")
     assert kept.returncode == 0
-    assert "1 old run kept: rows are pending. Continue them with bulkid resume" in kept.stdout
+    assert "1 old run kept: rows are pending. To drop it too, add --prune-pending." in kept.stdout
+    command = f"bulkid resume {run_id} --state-dir {tmp_path / 'state'}"
+    assert kept.stdout.endswith(f"sheet.csv: Continue with: {command}\n")
     assert listed(bulkid) == [run_id]
     dropped = json.loads(bulkid("runs", "--prune", "12w", "--prune-pending", "--json").stdout)
     assert dropped["dropped"] == [run_id]

@@ -11,7 +11,7 @@ from bulkid.errors import ConnectionFailedError, InterruptedRunError, SheetError
 from bulkid.model import RunStatus
 from bulkid.runs.execution import run as execution
 from bulkid.runs.inputs.sheet import SheetInput
-from tests.support.identity_server import Identity, account, context, options, sheet
+from tests.support.identity_server import Answer, Identity, account, context, options, sheet
 
 HEADERS = ("id", "display_name")
 
@@ -67,3 +67,19 @@ async def test_a_resume_that_cannot_read_its_sheet_to_the_end_is_refused(
         monkeypatch.setattr(SheetInput, "read", broken)
         again = await runs.resume(first.run.run_id, server.target, context(tmp_path))
     assert (again.exit_code, again.status, again.summary["pending"]) == (2, RunStatus.REFUSED, 1)
+
+
+async def test_where_the_server_refuses_the_list_the_advised_command_is_for_the_same_connection(tmp_path: Path) -> None:
+    """Without its options `bulkid doctor` would examine another server, or another state."""
+
+    class Refusing(Identity):
+        def on_page(self, skip: int, top: int, term: str) -> Answer:  # noqa: ARG002 - that of the base class
+            return 400, {"message": "Not today."}
+
+    path = sheet(tmp_path, HEADERS, [("a", "New"), ("b", "New")])
+    async with Refusing([account("a"), account("b")]).served() as server:
+        target = replace(server.target, named_by=(("--profile", "eu"), ("--state-dir", "other")))
+        planned = await runs.plan(path, target, options(tmp_path), context(tmp_path))
+    assert planned.error is not None
+    assert planned.error.cli_hint == "Check the connection with: bulkid doctor --profile eu --state-dir other"
+    assert "bulkid" not in planned.error.hint

@@ -15,7 +15,13 @@ from bulkid.engine.auth_judge import AuthOptions
 from bulkid.engine.engine import Engine
 from bulkid.engine.retry import RetryPolicy
 from bulkid.engine.stats import Stats
-from bulkid.errors import BulkidError, ConnectionFailedError, LockedError, PermissionDeniedError, UsageError
+from bulkid.errors import (
+    BulkidError,
+    LockedError,
+    PermissionDeniedError,
+    UnexplainedRefusalError,
+    UsageError,
+)
 from bulkid.identity.client import ClientSettings, IdentityClient, open_client
 from bulkid.identity.endpoints import list_accounts
 from bulkid.identity.tokens import (
@@ -214,10 +220,7 @@ class Connection:
         )
         reply = (await engine.call(_TOKEN_REQUEST)).reply
         if reply.kind is not ReplyKind.OK:
-            raise ConnectionFailedError(
-                f"No token could be fetched from {self.base.url}: {reply.reason}.",
-                cli_hint=f"Check the connection with: bulkid doctor{as_options(self.target.named_by)}",
-            )
+            raise UnexplainedRefusalError(f"No token could be fetched from {self.base.url}: {reply.reason}.")
         return answer
 
 
@@ -292,6 +295,9 @@ async def connect(
     async with open_client(settings, tokens, context.clock) as client, AsyncExitStack() as stack:
         try:
             yield Connection(target, options, base, client, tokens, journal, rules, owner, context, stack)
+        except UnexplainedRefusalError as error:
+            error.cli_hint = f"Check the connection with: bulkid doctor{as_options(target.named_by)}"
+            raise
         finally:
             # The engine reports pending updates to the ledger also when the run is cancelled.
             with anyio.CancelScope(shield=True):

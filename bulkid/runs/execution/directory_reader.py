@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, Self
 
 from bulkid.engine.engine import Engine
-from bulkid.errors import ConnectionFailedError, PermissionDeniedError
+from bulkid.errors import ConnectionFailedError, PermissionDeniedError, UnexplainedRefusalError
 from bulkid.identity.endpoints import (
     Page,
     account_page,
@@ -476,7 +476,7 @@ def _fetch_error(reply: Reply, what: str) -> ConnectionFailedError:
     if reply.kind is ReplyKind.FORBIDDEN:
         return ForbiddenError(reply.error)
     status = f" (HTTP {reply.status})" if reply.status else ""
-    return ConnectionFailedError(
+    return UnexplainedRefusalError(
         f"The server refused to return {what}: {reply.reason}{status}.",
-        hint="Check the organisation id and the address with `bulkid doctor`.",
+        hint="Check the organisation id and the address.",
     )

@@ -16,7 +16,7 @@ from bulkid.clock import Clock
 from bulkid.engine.engine import Engine
 from bulkid.engine.signals import Stop
 from bulkid.engine.task import Settled, Task
-from bulkid.errors import ConnectionFailedError
+from bulkid.errors import UnexplainedRefusalError
 from bulkid.identity.endpoints import list_groups, parse_groups, put_group
 from bulkid.journal.group_refusals import GroupRefusal, GroupRefusals
 from bulkid.logs import log
@@ -65,9 +65,9 @@ class CurrentGroups:
         now = self.clock.monotonic()
         reply: Reply = (await self.engine.call(list_groups(self.organization_id))).reply
         if reply.kind is not ReplyKind.OK:
-            raise ConnectionFailedError(
+            raise UnexplainedRefusalError(
                 f"The server refused to return the list of groups: {reply.reason}.",
-                hint="Group requests need it (scope PM.Group.Read); `bulkid doctor` examines the connection.",
+                hint="Group requests need it (scope PM.Group.Read).",
             )
         groups: dict[str, Group] = {}
         for group in parse_groups(reply.payload):
