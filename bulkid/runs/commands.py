@@ -108,11 +108,12 @@ async def plan_rest(text: str, target: Target, context: Context | None = None) -
         await lock_run(stack, journal, record, context)
         record = await in_thread(find_resumable, journal, record.run_id)
         rows = Rows(SheetInfo.from_json(record.sheet))
+        execution = Execution(journal, record, target, load_options(record.options), context, Path(), resumed=True)
         try:
-            execution = Execution(journal, record, target, load_options(record.options), context, Path(), resumed=True)
             preview = await execution.preview_pending()
         except BulkidError as error:
-            return _no_plan(rows, error, context.clock.monotonic() - started_at, {})
+            requests = {} if execution.connection is None else execution.connection.sent()
+            return _no_plan(rows, error, context.clock.monotonic() - started_at, requests)
         return _plan_result(rows, preview, context.clock.monotonic() - started_at)
 
 

@@ -83,3 +83,15 @@ async def test_where_the_server_refuses_the_list_the_advised_command_is_for_the_
     assert planned.error is not None
     assert planned.error.cli_hint == "Check the connection with: bulkid doctor --profile eu --state-dir other"
     assert "bulkid" not in planned.error.hint
+
+
+async def test_the_plan_of_a_rest_that_ends_with_an_error_counts_its_requests(tmp_path: Path) -> None:
+    path = sheet(tmp_path, HEADERS, [(each, "New") for each in "abc"])
+    async with Identity([account(each) for each in "abc"]).served() as server:
+        trial = await runs.run(path, server.target, options(tmp_path, first=1), context(tmp_path))
+        server.asked.clear()
+        server.on_page = lambda *_: (400, {"message": "Not today."})  # type: ignore[method-assign]
+        planned = await runs.plan_rest(trial.run.run_id, server.target, context(tmp_path))
+    assert planned.exit_code == ConnectionFailedError.exit_code
+    assert planned.summary["requests"] == {"GET": len(server.asked), "PUT": 0, "POST": 0, "DELETE": 0}
+    assert server.asked

@@ -301,6 +301,7 @@ class Execution:
         self.context.hooks.stage("connect")
         owner = f"plan-{self.record.run_id}"
         async with connect(self.target, self.options, self.journal, self.context, owner=owner) as connection:
+            self.connection = connection
             async with until_stopped(self.context.stop):
                 await connection.identify()
             directory, plan, _ = await self._compared(connection, items, reconfirmed=True)
