@@ -40,7 +40,7 @@ from bulkid.report.summary import METHODS, how_to_resume, reached_by
 from bulkid.text import as_argument, count_of
 
 if TYPE_CHECKING:
-    from bulkid.sandbox.options import SandboxOptions
+    from bulkid.sandbox.server import Sandbox
 
 
 def check(source: str, settings: Settings, *, json: bool, show_all: bool = False) -> int:
@@ -304,6 +304,7 @@ def _unknown_variables() -> "list[library.Finding]":
 
 def sandbox(host: str, port: int, *, quota: list[str], faults: str, federated: str, **options: Any) -> int:  # noqa: ANN401 - for SandboxOptions
     """Serve a simulated Identity Server until a signal comes."""
+    from bulkid.identity.aiohttp_import import import_aiohttp
     from bulkid.sandbox.options import (
         SHORT_CLOUD_LIMITS,
         SandboxOptions,
@@ -317,31 +318,31 @@ def sandbox(host: str, port: int, *, quota: list[str], faults: str, federated: s
         made = SandboxOptions(
             limits=limits, faults=parse_faults(faults), federated=parse_federated(federated), **options
         )
+        import_aiohttp()
+        from bulkid.sandbox.server import Sandbox
+
+        sandbox = Sandbox(made)  # a large one takes seconds, and outside of an event loop a signal ends that at once
     except ValueError as error:
         raise UsageError(f"The sandbox cannot be set up so: {error}") from None
-    run_event_loop(partial(_serve_sandbox, render.console(stderr=False), made, host, port))
+    run_event_loop(partial(_serve_sandbox, render.console(stderr=False), sandbox, host, port))
     return EXIT_OK
 
 
-async def _serve_sandbox(out: Console, options: "SandboxOptions", host: str, port: int) -> None:
+async def _serve_sandbox(out: Console, sandbox: "Sandbox", host: str, port: int) -> None:
     """Serve a sandbox until a signal arrives, and print how to use it."""
     from bulkid.cli.listings import sandbox_lines
-    from bulkid.sandbox.server import Sandbox
 
     stop = Stop()
     with stopping(stop, lambda _: None):  # a signal is the usual way to end it
         try:
-            sandbox = Sandbox(options)
             url = await sandbox.start(host, port)
         except OSError as error:
             raise UsageError(
                 f"Cannot listen on {host}:{port}: {error.strerror or error}.",
                 hint="Choose another --port, or 0 for any.",
             ) from None
-        except ValueError as error:
-            raise UsageError(f"The sandbox cannot be set up so: {error}") from None
         try:
-            for line in sandbox_lines(url, options):
+            for line in sandbox_lines(url, sandbox.options):
                 out.print(line)
             await stop.wait()
         finally:

@@ -15,8 +15,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from bulkid.cli import commands
 from bulkid.cli.signals import PendingSignals, pending_signals, stopping
 from bulkid.engine.signals import Stop
+from bulkid.sandbox import server
+from bulkid.sandbox.fixtures import seeded_organization
+from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.organization import Organization
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
@@ -78,6 +83,20 @@ def test_a_signal_at_any_moment_of_the_start_ends_the_sandbox(tmp_path: Path, st
         process.send_signal(signal.SIGINT)
         assert process.wait() == 0
     _check_moments(log)
+
+
+def test_a_signal_ends_the_making_of_a_large_sandbox_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[SandboxOptions] = []
+
+    def make(options: SandboxOptions, now: float) -> Organization:
+        signal.raise_signal(signal.SIGINT)
+        made.append(options)
+        return seeded_organization(options, now)
+
+    monkeypatch.setattr(server, "seeded_organization", make)
+    with pending_signals.installed(), pending_signals.raising(), pytest.raises(KeyboardInterrupt):
+        commands.sandbox("127.0.0.1", 0, quota=[], faults="", federated="", accounts=20)
+    assert made == []
 
 
 @pytest.mark.slow
