@@ -1,13 +1,18 @@
-"""Records of a delimited text, by pandas' C tokeniser, in chunks of bounded memory.
+"""Records of a delimited text, in chunks of bounded memory.
 
-Always as text: pandas would otherwise empty ``NA``, turn ``00123`` into 123, and shift the columns of a sheet whose
+pandas' C tokeniser reads a text whose records are about as long as the first ones, as those of a sheet are. It gives
+each record the same number of cells, so a few long ones among many would make it fill millions of cells: the csv module
+reads such a text, and the rest of one from the first record on that is longer than those before.
+
+To pandas all is text: it would otherwise empty ``NA``, turn ``00123`` into 123, and shift the columns of a sheet whose
 first record has a cell too many. ``dtype=object`` gives plain strings, without the array wrapper that ``dtype=str``
 became in pandas 3. Before 3.1, cells of a record that is longer than the columns could be dropped without an error.
 """
 
+import csv
 import io
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from typing import BinaryIO
 
@@ -21,7 +26,7 @@ MAX_COLUMNS = 16_384
 """What a spreadsheet can hold. A longer record means that quotes or the delimiter are not what they seem."""
 
 _CELLS_PER_CHUNK = 1 << 20  # bounds the memory of very wide sheets, whatever number of rows is asked for
-_TOO_MANY = re.compile(r"Expected \d+ fields in line (\d+), saw (\d+)")
+_TOO_MANY = re.compile(r"Expected \d+ fields in line")
 _OPEN_QUOTE = re.compile(r"EOF inside string starting at row (\d+)")
 
 Record = tuple[str, ...]
@@ -81,48 +86,39 @@ def open_text_table(stream: BinaryIO, source: str, kind: str, options: SheetOpti
 def records(stream: BinaryIO, source: str, form: TextForm, size: int) -> Generator[list[Record], None, None]:
     """Read all records in their order, blank ones too, so that counting them gives row numbers.
 
-    A chunk has at most ``size`` records. They are padded to one width; a record with more cells than all before makes
-    the width grow for the rest. From the second time on it doubles at least, since each time the text is read from its
-    start. Nothing else may read the stream until the iterator is closed.
+    A chunk has at most ``size`` records, which may differ in their numbers of cells. Nothing else may read the stream
+    until the iterator is closed.
 
     Raises:
         SheetError: A quote is never closed, or a record has more cells than any spreadsheet.
     """
-    width = form.fields
-    least = 0  # the width to grow to at least
     done = 0
-    while True:
-        try:
-            with closing(_read(stream, source, form, width=width, skip=done, size=size)) as chunks:
-                for chunk in chunks:
-                    done += len(chunk)
-                    yield chunk
-        except _TooNarrowError as error:
-            record, cells = error.args
-            width = max(cells, least)
-            least = min(2 * width, MAX_COLUMNS)
-            if cells > MAX_COLUMNS:
-                raise SheetError(
-                    f"{source}: line {record} has {cells} cells.",
-                    hint="Look for a missing double quote there, or give the right --delimiter.",
-                ) from None
-        else:
+    if form.is_even:
+        with suppress(_TooLongError), closing(_read(stream, source, form, size)) as chunks:
+            for chunk in chunks:
+                done += len(chunk)
+                yield chunk
             return
+    with closing(_read_uneven(stream, source, form, skip=done, size=size)) as chunks:
+        yield from chunks
 
 
-class _TooNarrowError(Exception):
-    """A record has more cells than all before; its arguments are the record's number and how many."""
+class _TooLongError(Exception):
+    """A record has more cells than the first ones."""
 
 
-def _read(
-    stream: BinaryIO, source: str, form: TextForm, *, width: int, skip: int, size: int
-) -> Generator[list[Record], None, None]:
-    """Read with a fixed width, from the start; yield the records behind the first ``skip`` ones."""
+def _read(stream: BinaryIO, source: str, form: TextForm, size: int) -> Generator[list[Record], None, None]:
+    """Read records that are no longer than the first ones; the shorter ones get blank cells at their end.
+
+    Raises:
+        _TooLongError: A record is longer.
+        SheetError: As for ``records``.
+    """
     import pandas as pd
 
-    rows = max(1, min(size, _CELLS_PER_CHUNK // width))
+    width = form.fields
     text = open_text(stream, form)
-    position = -1  # the line of our own
+    first = 1  # a line of our own is in front of the records
     try:
         reader = pd.read_csv(
             _Framed(form.delimiter * (width - 1) + "\n" if width > 1 else '""\n', text),
@@ -134,41 +130,98 @@ def _read(
             keep_default_na=False,
             na_filter=False,
             skip_blank_lines=False,
-            chunksize=rows,
+            chunksize=max(1, min(size, _CELLS_PER_CHUNK // width)),
             engine="c",
         )
         with reader:
             for frame in reader:
                 chunk = list(zip(*[_unescaped(frame[column].tolist()) for column in frame.columns], strict=True))
-                drop = max(0, min(len(chunk), skip - position))
-                position += len(chunk)
-                if drop < len(chunk):
-                    yield chunk[drop:]
+                if first < len(chunk):
+                    yield chunk[first:]
+                first = 0
     except pd.errors.ParserError as error:
         raise _translated(error, source) from None
     except (OSError, UnicodeError) as error:
-        raise SheetError(
-            f"{source} could be read at first, and now no more: {error}.", hint="Was it changed meanwhile? Try again."
-        ) from None
+        raise _no_longer_readable(source, error) from None
     finally:
         with suppress(ValueError):  # the sheet was closed before its reading came to an end
             text.detach()
 
 
+def _read_uneven(
+    stream: BinaryIO, source: str, form: TextForm, *, skip: int, size: int
+) -> Generator[list[Record], None, None]:
+    """Read records of any length, behind the first ``skip`` ones; raises as ``records``."""
+    text = open_text(stream, form)
+    number = widest = 0
+    chunk: list[Record] = []
+    try:
+        for number, cells in enumerate(_closed_records(text, source, form.delimiter), 1):
+            if number <= skip:
+                continue
+            widest = max(widest, len(cells))
+            if widest > MAX_COLUMNS:
+                raise SheetError(
+                    f"{source}: row {number:,} has {widest:,} cells, more than any spreadsheet.",
+                    hint="Look for a missing double quote there, or give the right --delimiter.",
+                )
+            chunk.append(tuple(_unescaped(cells)))
+            if len(chunk) == size or len(chunk) * widest >= _CELLS_PER_CHUNK:
+                yield chunk
+                chunk = []
+        if chunk:
+            yield chunk
+    except csv.Error:
+        raise SheetError(
+            f"{source}: row {number + 1:,} has a cell of more than {csv.field_size_limit():,} characters.",
+            hint="Look for a missing double quote there.",
+        ) from None
+    except (OSError, UnicodeError) as error:
+        raise _no_longer_readable(source, error) from None
+    finally:
+        with suppress(ValueError):  # the sheet was closed before its reading came to an end
+            text.detach()
+
+
+def _closed_records(text: io.TextIOWrapper, source: str, delimiter: str) -> Generator[list[str], None, None]:
+    """Split a text into records; refuse a last one that ends within double quotes, which the csv module does not."""
+    ended = False
+
+    def lines() -> Iterator[str]:
+        nonlocal ended
+        yield from iter(text.readline, "")  # the text itself would be closed with the generator, and the sheet with it
+        ended = True
+
+    for number, cells in enumerate(csv.reader(lines(), delimiter=delimiter), 1):
+        if ended:  # the record went on behind the last line
+            raise _open_quote(source, number)
+        yield cells
+
+
 def _unescaped(cells: list[str]) -> list[str]:
-    """Unescape the cells that bulkid's own files escape as formulas; most columns have none."""
+    """Unescape the cells that bulkid's own files escape as formulas; most columns and records have none."""
     return list(map(unescape_formula, cells)) if any(cell[:1] == "'" for cell in cells) else cells
 
 
 def _translated(error: Exception, source: str) -> Exception:
     message = str(error)
-    if found := _TOO_MANY.search(message):
-        return _TooNarrowError(int(found[1]) - 1, int(found[2]))
+    if _TOO_MANY.search(message):
+        return _TooLongError()
     if found := _OPEN_QUOTE.search(message):
-        return SheetError(
-            f"{source}: row {int(found[1])} opens a double quote that is never closed.",
-            hint='Close it, or double it ("") where it is part of the text.',
-        )
+        return _open_quote(source, int(found[1]))
     return SheetError(
         f"{source} cannot be split into cells: {message.strip()}.", hint="Give the right --delimiter or --encoding."
+    )
+
+
+def _open_quote(source: str, row: int) -> SheetError:
+    return SheetError(
+        f"{source}: row {row:,} opens a double quote that is never closed.",
+        hint='Close it, or double it ("") where it is part of the text.',
+    )
+
+
+def _no_longer_readable(source: str, error: Exception) -> SheetError:
+    return SheetError(
+        f"{source} could be read at first, and now no more: {error}.", hint="Was it changed meanwhile? Try again."
     )

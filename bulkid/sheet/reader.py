@@ -33,6 +33,9 @@ more than a round number, so that a sheet of 20,000 rows with its header has no 
 MAX_TEXT_SENT = 32 << 20
 """Bytes of the longest text that a child holds as a whole: some 300,000 rows. A longer one is read in this process."""
 
+MAX_MISSING = 10_000_000
+"""Cells that all rows together may have fewer than the header: each row gets blank cells for them."""
+
 _SPOOL_IN_MEMORY = 8 << 20  # bytes of standard input kept in memory; more goes to a temporary file
 _SIGNALS_S = 0.5  # seconds; Windows hands out Ctrl+C between two waits only
 _FIRST_RECORDS = 100  # records read to find the header
@@ -69,9 +72,12 @@ class Sheet(AbstractContextManager["Sheet"]):
         """
         parser = RowParser(self.info)
         nulls = dict.fromkeys(change_columns(self.info), 0)
-        count = 0
+        count = missing = 0
         with closing(self._raw(max(1, size))) as chunks:
             for chunk in chunks:
+                missing += self._missing_cells(chunk)
+                if missing > MAX_MISSING:
+                    raise self._too_few_cells(count + len(chunk), missing)
                 above = max(0, self._header_row - count)  # records of this chunk down to the header
                 rows = parser.parse_all(count + above + 1, chunk[above:])
                 count += len(chunk)
@@ -81,6 +87,20 @@ class Sheet(AbstractContextManager["Sheet"]):
                     yield rows
         found = [null_note(self.info.headers[column], cells) for column, cells in nulls.items() if cells > 1]
         self.info = replace(self.info, notes=tuple(dict.fromkeys((*self.info.notes, *found))))
+
+    def _missing_cells(self, chunk: list[tuple[str, ...]]) -> int:
+        """Count the cells that rows have fewer than the header."""
+        width = len(self.info.headers)
+        widths = list(map(len, chunk))
+        return sum(width - each for each in widths if each < width) if min(widths) < width else 0
+
+    def _too_few_cells(self, row: int, missing: int) -> SheetError:
+        info = self.info
+        return SheetError(
+            f"{info.source}: the header has {len(info.headers):,} cells, but most rows have far fewer: down to row "
+            f"{row:,} they lack {missing:,}.",
+            hint="Remove the columns without cells from the header, or give the right --delimiter.",
+        )
 
     def own(self, resources: ExitStack) -> Self:
         """Free these when the sheet is closed."""

@@ -24,6 +24,7 @@ _BLOCK = 1 << 20  # bytes read at a time
 MAX_LINE = 16 << 20
 """Bytes of the longest line of a text."""
 
+_MAX_EVEN_FIELDS = 1_000  # cells of a record; for so many, pandas takes longer for the columns than for the cells
 _HEAD_BYTES = 1 << 16  # enough to tell UTF-16 from what is no text
 _SAMPLE_CHARACTERS = 1 << 16
 _SAMPLE_RECORDS = 30  # records looked at to tell a delimiter
@@ -68,6 +69,7 @@ class TextForm(NamedTuple):
     delimiter: str  # one ASCII character
     sep_line: bool  # the first line is Excel's ``sep=;``: no record, and no row, since Excel does not show it
     fields: int  # the largest number of cells in one of the first records
+    is_even: bool  # whether most records may have so many; not where there are very many
     notes: tuple[str, ...]  # sentences for the user
 
 
@@ -92,7 +94,8 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
     body = sample[len(first) + 1 :] if separator or is_type_line(first.rstrip(_PADDING)) else sample
     delimiter = _given_delimiter(options) or separator or ("\t" if tabs else _detect_delimiter(body, options))
     records = _records(body, delimiter)
-    return TextForm(encoding, delimiter, bool(separator), max(map(len, records), default=1), notes)
+    fields = max(map(len, records), default=1)
+    return TextForm(encoding, delimiter, bool(separator), fields, _is_even(stream, fields), notes)
 
 
 def _bound_lines(stream: BinaryIO, source: str) -> None:
@@ -112,6 +115,17 @@ def _bound_lines(stream: BinaryIO, source: str) -> None:
             length = len(block) - 1 - max(block.rfind(b"\n"), block.rfind(b"\r"))
         else:
             length += len(block)
+
+
+def _is_even(stream: BinaryIO, fields: int) -> bool:
+    """Whether most records may have so many cells: then nearly each cell takes a byte, that of its delimiter."""
+    if fields > _MAX_EVEN_FIELDS:
+        return False
+    size = lines = 0
+    for block in _blocks(stream):
+        size += len(block)
+        lines += max(block.count(b"\n"), block.count(b"\r"))
+    return lines * fields <= 2 * size
 
 
 def open_text(stream: BinaryIO, form: TextForm) -> io.TextIOWrapper:

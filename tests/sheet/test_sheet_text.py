@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bulkid.errors import SheetError
 from bulkid.model import SheetRow
-from bulkid.sheet import Sheet, SheetOptions, csv_reader, open_sheet
+from bulkid.sheet import Sheet, SheetOptions, csv_reader, open_sheet, reader
 from bulkid.sheet.csv_reader import records
 from bulkid.sheet.formula_escape import escape_formula
 from bulkid.sheet.text_format import TextForm, open_text
@@ -44,14 +44,14 @@ PIECES = st.lists(
 
 
 @settings(max_examples=400)
-@given(PIECES.map("".join), st.integers(1, 3), st.sampled_from([1, 2, 3, 100]))
-@example("a,b\n1,2\n1,2,3,4\n1,2\n", 2, 1)
-@example("a,b,c\n1\n", 1, 1)
-@example("\r,,", 2, 3)
+@given(text=PIECES.map("".join), width=st.integers(1, 3), is_even=st.booleans(), size=st.sampled_from([1, 2, 3, 100]))
+@example(text="a,b\n1,2\n1,2,3,4\n1,2\n", width=2, is_even=True, size=1)
+@example(text="a,b,c\n1\n", width=1, is_even=True, size=1)
+@example(text="\r,,", width=2, is_even=True, size=3)
 def test_records_are_those_of_the_csv_module_whatever_the_chunks_and_the_width(
-    text: str, width: int, size: int
+    text: str, width: int, is_even: bool, size: int
 ) -> None:
-    form = TextForm("utf-8-sig", ",", sep_line=False, fields=width, notes=())
+    form = TextForm("utf-8-sig", ",", sep_line=False, fields=width, is_even=is_even, notes=())
     try:
         found = [bare(cells) for chunk in records(io.BytesIO(text.encode()), "s", form, size) for cells in chunk]
     except SheetError as error:
@@ -64,7 +64,7 @@ def test_records_are_those_of_the_csv_module_whatever_the_chunks_and_the_width(
     assert found == expected
 
 
-def test_a_text_whose_records_grow_longer_and_longer_is_not_read_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_whose_records_grow_longer_and_longer_is_read_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     readings: list[TextForm] = []
 
     def opened(stream: BinaryIO, form: TextForm) -> io.TextIOWrapper:
@@ -74,16 +74,43 @@ def test_a_text_whose_records_grow_longer_and_longer_is_not_read_once_for_each(m
     monkeypatch.setattr(csv_reader, "open_text", opened)
     expected = [tuple("x" * length) for length in range(1, 201)]
     text = "".join(",".join(cells) + "\n" for cells in expected)
-    form = TextForm("utf-8-sig", ",", sep_line=False, fields=1, notes=())
-    found = [bare(cells) for chunk in records(io.BytesIO(text.encode()), "s", form, 7) for cells in chunk]
+    form = TextForm("utf-8-sig", ",", sep_line=False, fields=1, is_even=True, notes=())
+    found = [cells for chunk in records(io.BytesIO(text.encode()), "s", form, 7) for cells in chunk]
     assert found == expected
-    assert len(readings) < 12
+    assert len(readings) == 2
+
+
+@pytest.mark.parametrize("at", [0, 1, 2500], ids=["header", "second", "later"])
+def test_one_long_record_makes_no_cells_in_the_others(at: int) -> None:
+    lines = ["name,display_name", *(f"r{number},d" for number in range(5000))]
+    lines[at] += "," * 4000
+    content = io.BytesIO("\n".join(lines).encode())
+    table = csv_reader.open_text_table(content, "s.csv", "csv", SheetOptions())
+    chunks = list(table.rows(10_000))
+    assert [bare(cells) for chunk in chunks for cells in chunk] == [bare(line.split(",")) for line in lines]
+    assert sum(len(cells) for chunk in chunks for cells in chunk) == 2 * len(lines) + 4000
+    assert max(len(chunk) for chunk in chunks[-2:]) * 4002 <= csv_reader._CELLS_PER_CHUNK + 4002
 
 
 def test_a_record_longer_than_any_spreadsheet_is_refused_with_its_cells() -> None:
     text = "name\n" + "r\n" * 40 + "r,,\nr,,,,,\nr" + "," * csv_reader.MAX_COLUMNS
-    assert f"line 44 has {csv_reader.MAX_COLUMNS + 1} cells" in refused(text)
+    assert "row 44 has 16,385 cells" in refused(text)
     assert read(text[:-1])[1][-1].cells == ("r",)
+
+
+def test_rows_that_leave_out_nearly_all_cells_of_a_wide_header_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "name" + ",x" * 999 + "\n" + "r\n" * 20
+    monkeypatch.setattr(reader, "MAX_MISSING", 20 * 999)
+    assert len(read(text)[1]) == 20
+    monkeypatch.setattr(reader, "MAX_MISSING", 20 * 999 - 1)
+    message = refused(text)
+    assert message.startswith("s.csv: the header has 1,000 cells, but most rows have far fewer: down to row 21 they")
+
+
+def test_a_cell_too_long_for_the_csv_module_is_refused_with_its_row() -> None:
+    text = "name\n" + "r\n" * 40 + "r,x\nr," + "x" * (csv.field_size_limit() + 1)
+    assert "row 43 has a cell of more than 131,072 characters" in refused(text)
+    assert len(read(text[:-1])[1]) == 42
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10])
@@ -177,7 +204,7 @@ def test_a_quote_that_is_never_closed_is_reported_with_its_row(size: int) -> Non
 
 
 def test_a_record_wider_than_any_spreadsheet_is_refused() -> None:
-    assert "16500 cells" in refused("name\n" + "a\n" * 50 + "," * 16_499 + "x\n")
+    assert "row 52 has 16,500 cells" in refused("name\n" + "a\n" * 50 + "," * 16_499 + "x\n")
 
 
 @given(st.lists(st.text(st.sampled_from("'=+-@ a\t\u200b,\n"), max_size=5).filter(bool), min_size=1, max_size=4))
