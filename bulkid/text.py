@@ -27,12 +27,17 @@ _GUID: Final = re.compile(rf"\{{?({_HEX}{{8}})-?({_HEX}{{4}})-?({_HEX}{{4}})-?({
 _QUOTED_LENGTH = 80
 _MAX_LISTED_ROWS = 5
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
-_NOT_PRINTABLE: Final = (
-    r"\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
-    r"\xad\u061c\u180e\u200b-\u200f\u2060-\u2065\ufeff\ufff0-\ufffb"  # invisible: zero width, marks of direction
-    r"\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # invisible too: joiners and fillers of scripts
+INVISIBLE: Final = (
+    r"\xad\u061c\u180e\u200b-\u200f\u2060-\u2065\ufeff\ufff0-\ufffb"  # zero width, marks of direction
+    r"\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"  # joiners and fillers of scripts
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"  # controls of notations, tags
-    r"\u2028\u2029\u202a-\u202e\u2066-\u206f"  # line and paragraph separators, bidirectional controls
+    r"\u202a-\u202e\u2066-\u206f"  # bidirectional controls
+)
+"""Characters that no reader sees, to put between the brackets of a regular expression."""
+
+_NOT_PRINTABLE: Final = (
+    rf"{INVISIBLE}\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
+    r"\u2028\u2029"  # line and paragraph separators
     r"\ud800-\udfff"  # half a pair: a byte of a file name that is no text
 )
 _ANY: Final = re.compile(f"[{_NOT_PRINTABLE}]")

@@ -1,8 +1,8 @@
 """Headers to fields: which column of a sheet means what. Pure functions, also for the web console.
 
 A header that is misunderstood changes accounts wrongly, so nothing is guessed here: a header either is a known one
-(without regard to case, spaces, ``_`` and ``-``), or close to one (an error that says what to do), or another (ignored,
-with a note).
+(without regard to case, spaces, ``_``, ``-`` and invisible characters), or close to one (an error that says what to
+do), or another (ignored, with a note).
 """
 
 import re
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bulkid.errors import SheetError
 from bulkid.resources import INFORMATION_COLUMNS, Resource, current
 from bulkid.sheet.cells import trim
-from bulkid.text import fold, printable_line, skeleton
+from bulkid.text import INVISIBLE, fold, printable_line, skeleton
 
 _MAX_LISTED = 50  # columns that a note names
 _MAX_NAMED_COLUMNS = 30  # columns of the sheet that an error names
@@ -45,11 +45,12 @@ class SheetOptions:
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _DELIMITER = re.compile(r"[,;|\t]")
 _TYPE_LINE = re.compile(r"#TYPE [\w.+`]+")
-_SEPARATING = re.compile(r"[\s_\-]+")
+_SEPARATING = re.compile(rf"[\s_\-{INVISIBLE}]+")
+_INVISIBLE = re.compile(f"[{INVISIBLE}]")
 
 
 def header_key(header: str) -> str:
-    """Reduce a header to what is compared: no case, no spaces of any kind, no ``_``, no ``-``."""
+    """Reduce a header to what is compared: no case, no spaces of any kind, no ``_``, no ``-``, nothing invisible."""
     return _SEPARATING.sub("", fold(trim(header)))
 
 
@@ -196,13 +197,18 @@ def unused_note(
 
 def column_label(headers: Sequence[str], index: int, *, quoted: bool = True, first: int = 0) -> str:
     """Name a column on one line: its header (a long one cut), or the letter that a spreadsheet shows."""
-    header = printable_line(trim(headers[index])) if index < len(headers) else ""
+    header = printable_line(_typeable(headers[index])) if index < len(headers) else ""
     if len(header) > _MAX_LABEL:
         header = f"{header[: _MAX_LABEL - 1]}…"
     if not header:
         letters = column_letters(first + index)
         return f"column {letters}" if quoted else letters
     return f'"{header}"' if quoted else header
+
+
+def _typeable(header: str) -> str:
+    """Write a header as a user can type it: without invisible characters, which do not count where it is named."""
+    return trim(_INVISIBLE.sub("", header))
 
 
 def column_letters(index: int) -> str:
@@ -259,7 +265,7 @@ def _list_columns(headers: Sequence[str], first: int) -> str:
 
 def _refuse_near_misses(headers: Sequence[str], keys: Sequence[str], fields: Sequence[str], ignored: set[int]) -> None:
     close = [
-        (trim(headers[index]), alias, _known()[header_key(alias)])
+        (_typeable(headers[index]), alias, _known()[header_key(alias)])
         for index, key in enumerate(keys)
         if key and not fields[index] and index not in ignored and (alias := near_miss(headers[index]))
     ]

@@ -59,7 +59,7 @@ def test_case_spaces_underscores_and_hyphens_do_not_matter(
 ) -> None:
     field, header = written
     words = header.replace("_", " ").split()
-    shaken = "".join(random.choice([str.upper, str.lower])(letter) for letter in joint.strip("\u200b").join(words))
+    shaken = "".join(random.choice([str.upper, str.lower])(letter) for letter in joint.join(words))
     headers, at = with_account(field, f"\u200b{joint}{shaken}{joint}")
     assert fields(*headers)[at] == field
 
@@ -133,6 +133,21 @@ def test_a_header_of_separators_alone_is_named_letter_by_letter() -> None:
     assert fields("id", "Info", "-", "", ignore_columns=("-",)) == ("robot_account_id", "", "", "")
     options = SheetOptions(column_map={"-": "name"})
     assert [each.field for each in suggest_fields(("-", "_", ""), options)] == ["name", "", ""]
+
+
+@pytest.mark.parametrize("invisible", ["\u200b", "\ufeff", "\xad", "\u2060", "\u202a", "\u200d"])
+def test_a_header_with_an_invisible_character_is_named_by_what_a_user_sees_and_types(invisible: str) -> None:
+    header, other = f"ro{invisible}bto", f"No{invisible}tes"
+    with pytest.raises(SheetError) as refused:
+        fields(header, "id")
+    assert (refused.value.message, '--map "robto=name"' in refused.value.hint) == (
+        'A column might be misspelt: "robto" is close to "robot" (name).',
+        True,
+    )
+    assert fields(header, "id", column_map={"robto": "name"}) == ("name", "robot_account_id")
+    assert fields(header, "id", ignore_columns=("robto",)) == ("", "robot_account_id")
+    assert unused_note(["id", other], fields("id", other)) == 'Ignored column: "Notes".'
+    assert fields(f"na{invisible}me", f"display{invisible}_name") == ("name", "display_name")
 
 
 def test_ignore_leaves_a_known_or_near_column_alone() -> None:
