@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from bulkid import runs
-from bulkid.model import Action
+from bulkid.model import Account, Action, Request
 from tests.support.life_server import (
     ORG,
     URL,
@@ -172,18 +172,35 @@ def test_a_sheet_is_sent_as_it_was_confirmed(server: LifeServer, tmp_path: Path)
     assert server.count("GET", f"RobotAccount/{ORG}") == 1
 
 
+def readings_before_a_deletion(server: LifeServer) -> list[int]:
+    """Give a list to which each DELETE adds how many requests have read accounts by then."""
+    readings: list[int] = []
+
+    def note(request: Request, when: str) -> None:
+        if request.method == "DELETE" and when == "before":
+            readings.append(server.count("GET", f"RobotAccount/{ORG}"))
+
+    server.act = note
+    return readings
+
+
 def test_an_undo_that_only_deletes_reads_the_accounts_once_after_the_user_was_asked(
     server: LifeServer, tmp_path: Path
 ) -> None:
     journal_run(tmp_path, [wanted(name, Action.CREATE) for name in ("new-0", "new-1")])
     assert go_on(tmp_path, server).summary["created"] == 2
-    server.sent.clear()
-    read = []
-
-    def note(request: object, when: str) -> None:
-        if getattr(request, "method", "") == "DELETE" and when == "before":
-            read.append(server.count("GET", f"RobotAccount/{ORG}"))
-
-    server.act = note
+    readings = readings_before_a_deletion(server)
     result = perform(tmp_path, server, undo, Asks(server.sent.clear), allow_delete=True)
-    assert (result.summary["deleted"], read) == (2, [1])
+    assert (result.summary["deleted"], readings) == (2, [1])
+
+
+def test_a_resume_that_only_deletes_reads_the_accounts_once_and_asks_nothing(
+    server: LifeServer, tmp_path: Path
+) -> None:
+    ids = [server.add(name) for name in ("new-0", "new-1")]
+    states = [wanted(f"new-{number}", Action.DELETE, account_id=each) for number, each in enumerate(ids)]
+    befores = {number: Account(each, f"new-{number}", ("",), ()) for number, each in enumerate(ids)}
+    journal_run(tmp_path, states, befores=befores, allow_delete=True, approved="0" * 64)
+    readings = readings_before_a_deletion(server)
+    result = go_on(tmp_path, server, Asks())
+    assert (result.summary["deleted"], readings) == (2, [1])
