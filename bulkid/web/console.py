@@ -48,7 +48,7 @@ from bulkid.web.start_checks import (
     require_not_started,
     require_startable,
 )
-from bulkid.web.uploaded_sheets import BusyError, PreviewTask, UploadedSheet, UploadedSheets
+from bulkid.web.uploaded_sheets import BusyError, PreviewTask, UploadedSheet, UploadedSheets, require_same_server
 from bulkid.web.uploads import ReadOptions, Upload, UploadLimits, Uploads
 from bulkid.web.wording import ALLOW_DELETIONS
 
@@ -410,10 +410,8 @@ class Console:
         return upload if upload.path.absolute() == path else None
 
     def require_same_server(self, run: RunRecord, *, then: str) -> None:
-        """Raise UsageError, with a hint, for a run of the sandbox on a real server, and the reverse."""
-        if bool(run.options.get("sandbox")) is not self.options.sandbox:
-            where = "the sandbox" if run.options.get("sandbox") else "a real server"
-            raise UsageError(f"Run {run.run_id} was begun on {where}, but this console uses another server.", hint=then)
+        """Raise UsageError, with a hint, for a run of another server than the console's; see the function."""
+        require_same_server(run, self.target, self.options, then=then)
 
     def _require_resumable(self, run: RunRecord) -> None:
         if run.status is RunStatus.RUNNING:  # it may wait for another run, with a plan that is not confirmed yet

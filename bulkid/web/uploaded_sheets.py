@@ -10,11 +10,12 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from bulkid import runs
-from bulkid.errors import BulkidError, InterruptedRunError, SheetError
-from bulkid.model import Change
+from bulkid.errors import BulkidError, InterruptedRunError, SheetError, UsageError
+from bulkid.model import Change, RunRecord
 from bulkid.planning.plan import describe
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.descriptions import ChangeCounts, count_changes
+from bulkid.runs.run_records import same_target
 from bulkid.sheet import CancelToken, SheetPreview, open_sheet_file
 from bulkid.web.activity import ActivityHooks
 from bulkid.web.change_index import ChangeIndex, index_changes
@@ -192,12 +193,40 @@ class UploadedSheets:
             self._trim()
 
     async def _plan(self, upload: Upload, context: runs.Context) -> runs.PlanResult:
+        await in_thread(self._require_same_server, upload)
         if upload.rest_of:
             return await runs.plan_rest(upload.rest_of, self._target, context)
         options = upload.reading.options(self._options)
         if upload.undo_of:
             return await runs.plan_undo(upload.undo_of, self._target, options, context, recreate=upload.recreate)
         return await runs.plan(upload.path, self._target, options, context, name=upload.name)
+
+    def _require_same_server(self, upload: Upload) -> None:
+        """Raise UsageError for a plan of a run that a console of another server made on this state."""
+        run_id = upload.derived_from or upload.retry_of
+        if not run_id:
+            return
+        try:
+            run = runs.find_run(run_id, self._context.state_dir, self._context.database_url)
+        except UsageError:
+            if upload.derived_from:
+                raise
+            return  # the run was pruned; its rows are in the sheet
+        require_same_server(run, self._target, self._options, then="Remove it here, or open it in that console.")
+
+
+def require_same_server(run: RunRecord, target: runs.Target, options: runs.RunOptions, *, then: str) -> None:
+    """Raise UsageError, with a hint, for a run of the sandbox on a real server, the reverse, and for another server.
+
+    A run without a plan has sent nothing, so that its server may differ.
+    """
+    if bool(run.options.get("sandbox")) is not options.sandbox:
+        where = "the sandbox" if run.options.get("sandbox") else "a real server"
+        raise UsageError(f"Run {run.run_id} was begun on {where}, but this console uses another server.", hint=then)
+    try:
+        same_target(run, target)
+    except UsageError as error:
+        raise UsageError(error.message, hint=then) from None
 
 
 def parse_upload(upload: Upload, options: runs.RunOptions, token: CancelToken) -> ParsedUpload:

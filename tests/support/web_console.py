@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -157,16 +157,17 @@ async def world(
     folder: Path,
     *,
     sandbox: SandboxOptions | None = None,
+    server: Sandbox | None = None,
+    in_sandbox: bool = False,
     serve: ServeOptions | None = None,
     database_url: str = "",
     hasher: PasswordHasher = QUICK_HASHER,
     **options: Any,
 ) -> AsyncIterator[World]:
-    """Serve a console on a sandbox."""
-    made = sandbox or small_organization()
-    async with Sandbox(made) as server:
-        target = runs.Target(url=server.url, client_id="sandbox", client_secret="sandbox-secret")
-        given = runs.RunOptions(report_dir=folder / "reports", **options)
+    """Serve a console on a new sandbox, or ``server``, which it takes for a real server, unless ``in_sandbox``."""
+    async with nullcontext(server) if server else Sandbox(sandbox or small_organization()) as used:
+        target = runs.Target(url=used.url, client_id="sandbox", client_secret="sandbox-secret")
+        given = runs.RunOptions(report_dir=folder / "reports", sandbox=in_sandbox, **options)
         served = replace(serve or ServeOptions(port=0), hasher=hasher)
         context = runs.Context(state_dir=folder / "state", database_url=database_url)
         async with (
@@ -175,7 +176,7 @@ async def world(
         ):
             if isinstance(console.authenticator, LocalAuthenticator):
                 await browser.enter(console.authenticator)
-            yield World(console, server, browser, folder)
+            yield World(console, used, browser, folder)
 
 
 def sheet(count: int, *, start: int = 1, prefix: str = "New name") -> bytes:

@@ -17,6 +17,7 @@ from bulkid.model import ChangeBound, QuotaRule, Status
 from bulkid.runs.concurrency import in_thread
 from bulkid.runs.run_locks import run_lock
 from bulkid.sandbox.options import SandboxOptions
+from bulkid.sandbox.server import Sandbox
 from tests.support.postgres_server import shared_server
 from tests.support.web_console import (
     SAMPLES,
@@ -318,6 +319,40 @@ async def test_no_retry_takes_the_rows_of_a_run_to_another_server(tmp_path: Path
         assert f"Run {run_id} was begun on a real server, but this console uses another server." in page.text
 
 
+@pytest.mark.parametrize("action", ["undo", "resume", "retry"])
+async def test_a_plan_of_a_run_of_the_sandbox_is_never_sent_to_a_server(action: str, tmp_path: Path) -> None:
+    """A console of the sandbox made it; the console that shows it now, on the same state, is one of a server."""
+    failing = small_organization(poisoned=("robot-0001",) if action == "retry" else ())
+    first = {"first": "1", "scope": "first"} if action == "resume" else {}
+    async with world(tmp_path, sandbox=failing, in_sandbox=True, max_attempts=1) as tried:
+        path = await tried.browser.preview("accounts.csv", sheet(3))
+        run_id = run_id_of(await tried.browser.start(path, **first))
+        await tried.browser.run_ended(run_id)
+        page = await tried.browser.post(f"/runs/{run_id}/{action}")
+        path = page.url.removeprefix(tried.browser.base).removesuffix("/preview")
+    async with world(tmp_path) as real:  # its organisation has the same id
+        await real.browser.post(f"{path}/preview")
+        page = await real.browser.preview_page(path)
+        assert f"Run {run_id} was begun on the sandbox, but this console uses another server." in page.text
+        assert 'name="preview"' not in page.text
+        assert not real.sandbox.served
+
+
+async def test_no_retry_takes_the_rows_of_a_run_from_one_server_to_another(tmp_path: Path) -> None:
+    async with world(tmp_path, sandbox=small_organization(poisoned=("robot-0002",)), max_attempts=1) as one:
+        run_id = run_id_of(await one.browser.start(await one.browser.preview("accounts.csv", sheet(3))))
+        await one.browser.run_ended(run_id)
+        page = await one.browser.post(f"/runs/{run_id}/retry")
+        path = page.url.removeprefix(one.browser.base)
+    async with world(tmp_path) as other:
+        page = await other.browser.post(f"/runs/{run_id}/retry")
+        assert page.status == 400
+        assert f"Run {run_id} belongs to {one.sandbox.url}, but the settings name {other.sandbox.url}." in page.text
+        await other.browser.post(f"{path}/preview")
+        assert f"Run {run_id} belongs to {one.sandbox.url}" in (await other.browser.preview_page(path)).text
+        assert not other.sandbox.served
+
+
 async def test_a_resume_of_a_complete_run_is_refused_and_never_recorded_as_done(console: World) -> None:
     run_id = run_id_of(await console.browser.start(await console.browser.preview("accounts.csv", sheet(2))))
     await console.browser.run_ended(run_id)
@@ -440,19 +475,21 @@ async def test_a_failure_is_reported_of_while_the_run_goes_on(tmp_path: Path) ->
 
 
 async def test_the_end_of_the_console_interrupts_its_runs_and_the_next_start_offers_to_go_on(tmp_path: Path) -> None:
-    slow = small_organization(latency_s=0.05)
-    async with world(tmp_path, sandbox=slow, concurrency=1) as console:
-        path = await console.browser.preview("accounts.csv", sheet(60))
-        run_id = run_id_of(await console.browser.start(path))
-        await first_put(console)
-    ((record, counts),) = runs.list_runs(tmp_path / "state")
-    assert record.status == "interrupted"
-    assert sum(counts.values()) == 60
-    assert counts[Status.PENDING] > 0
-    async with world(tmp_path) as console:
-        home = await console.browser.get("/")
-        assert "1 unfinished run" in home.text
-        assert run_id in home.text
+    async with Sandbox(small_organization(latency_s=0.05)) as server:
+        async with world(tmp_path, server=server, concurrency=1) as console:
+            path = await console.browser.preview("accounts.csv", sheet(60))
+            run_id = run_id_of(await console.browser.start(path))
+            await first_put(console)
+        ((record, counts),) = runs.list_runs(tmp_path / "state")
+        assert record.status == "interrupted"
+        assert sum(counts.values()) == 60
+        assert counts[Status.PENDING] > 0
+        async with world(tmp_path, server=server) as console:
+            home = await console.browser.get("/")
+            assert "1 unfinished run" in home.text
+            assert run_id in home.text
+    async with world(tmp_path) as console:  # on another server, where it cannot be resumed
+        assert "1 unfinished run" not in (await console.browser.get("/")).text
 
 
 async def test_a_search_looks_through_the_whole_preview_and_pages_have_a_hundred_lines(tmp_path: Path) -> None:
