@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from bulkid.errors import UsageError
-from bulkid.identity.urls import is_same_base
+from bulkid.identity.urls import is_loopback, is_same_base
 from bulkid.journal.names import new_run_id
 from bulkid.model import ChangeBound, FailureBound, Group, Phase, QuotaRule, RunRecord, RunStatus
 from bulkid.runs.options import Context, RunOptions, Target
@@ -123,14 +123,20 @@ def same_target(record: RunRecord, target: Target) -> Target:
     A run without a plan has sent nothing, so the target may differ from it: that may fix the error that ended the run.
 
     Raises:
-        UsageError: The run has a plan, and the target is another server or organisation.
+        UsageError: The run has a plan, and the target is another server or organisation; or the run is one of the
+            sandbox, and the target is not on this machine.
     """
     from bulkid.runs.execution.connection import base_of
 
+    # The embedded sandbox ended with the run, and a new one has another address, of this machine, too.
+    in_sandbox = bool(record.options.get("sandbox")) and bool(target.url)
+    if in_sandbox and not is_loopback(base_of(target).host):
+        raise UsageError(
+            f"Run {record.run_id} was begun on the sandbox, but the settings name {base_of(target).url}.",
+            hint="It has changed no real account. To change real ones, run its sheet.",
+        )
     if record.phase != Phase.PLANNED:
         return replace(target, url=target.url or record.base_url)
-    # The embedded sandbox ended with the run, and a new one has another address.
-    in_sandbox = bool(record.options.get("sandbox")) and bool(target.url)
     if target.url and not (in_sandbox or is_same_base(base_of(target).url, record.base_url)):
         raise UsageError(
             f"Run {record.run_id} belongs to {record.base_url}, but the settings name {base_of(target).url}.",

@@ -7,7 +7,7 @@ import pytest
 
 from bulkid.errors import UsageError
 from bulkid.identity.urls import complete_url
-from bulkid.model import RunRecord, RunStatus
+from bulkid.model import Phase, RunRecord, RunStatus
 from bulkid.runs.inputs.precomputed import Origin
 from bulkid.runs.jobs.attempt import Job, has_destination_of
 from bulkid.runs.options import Target
@@ -49,3 +49,13 @@ def test_the_name_of_an_organisation_in_the_address_may_be_in_any_case(written: 
     Origin("The plan", URL, ORG).require_server(complete_url(written).url)
     with pytest.raises(UsageError, match="belongs to"):
         same_target(RUN, Target(url="https://cloud.uipath.com/acme2"))
+
+
+@pytest.mark.parametrize("phase", [Phase.READ, Phase.PLANNED])
+def test_a_run_of_the_sandbox_goes_to_a_sandbox_of_this_machine_alone(phase: Phase) -> None:
+    """A real organisation may have its id, and a server that does not check the id would take its changes."""
+    tried = replace(RUN, phase=phase, base_url="http://127.0.0.1:40001/identity", options={"sandbox": True})
+    again = "http://127.0.0.1:40002/identity"
+    assert same_target(tried, Target(url=again)).url == again
+    with pytest.raises(UsageError, match=f"was begun on the sandbox, but the settings name {URL}"):
+        same_target(tried, Target(url=URL))
