@@ -14,7 +14,7 @@ from sqlalchemy.sql.expression import ClauseElement
 
 from bulkid.journal.codec import storable
 
-_VALUES = 999
+MOST_VALUES = 999
 """Values that one statement may bind: those of about 100 items. SQLite before 3.32 accepts no more
 (https://www.sqlite.org/limits.html, SQLITE_MAX_VARIABLE_NUMBER)."""
 
@@ -45,7 +45,7 @@ class ExecuteMany:
 
         At most three numbers occur, so the driver compiles few different statements.
         """
-        most, start = max(1, _VALUES // len(self._names)), 0
+        most, start = max(1, MOST_VALUES // len(self._names)), 0
         for rows in (most, max(1, most // 10), 1):
             end = len(tuples) - (len(tuples) - start) % rows
             if start < end:

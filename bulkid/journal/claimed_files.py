@@ -71,8 +71,8 @@ class ClaimedFiles:
         values = {"sha256": sha256, "name": stored_name(name), "working": working, "run_id": run_id}
         row = {**values, "folder": self._folder, "state": FileState.CLAIMED.value, "target": "", "taken_at": now}
         with self.database.write() as connection:
-            number = connection.execute(insert(taken_files).values(row).returning(taken_files.c.file)).scalar_one()
-        return ClaimedFile(int(number), self._folder, sha256, name, working, run_id, FileState.CLAIMED)
+            key: Any = connection.execute(insert(taken_files).values(row)).inserted_primary_key
+        return ClaimedFile(key.file, self._folder, sha256, name, working, run_id, FileState.CLAIMED)
 
     def renew(self, file: ClaimedFile, run_id: str) -> ClaimedFile:
         """Claim a file for another run, which is to be begun."""

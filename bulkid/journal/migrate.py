@@ -5,7 +5,21 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from sqlalchemy import URL, Connection, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Index,
+    MetaData,
+    Table,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
 from bulkid.errors import StateError
@@ -37,11 +51,20 @@ _PAGE = 2_000  # entries in memory at a time
 Step = Callable[[Connection], None]
 
 
+def _create_without(connection: Connection, table: Table, *later: str) -> None:
+    """Create a table without the columns of later versions. SQLite before 3.35 cannot drop them from the newest one."""
+    columns = [
+        Column(each.name, each.type, primary_key=each.primary_key, nullable=each.nullable, unique=each.unique)
+        for each in table.columns
+        if each.name not in later
+    ]
+    indexes = [Index(each.name, *each.columns.keys()) for each in table.indexes]
+    Table(table.name, MetaData(), *columns, *indexes, **table.dialect_kwargs).create(connection)
+
+
 def _to_2(connection: Connection) -> None:
-    """The files of drop folders, without the columns of later versions."""
-    taken_files.create(connection)
-    for column in ("base_url", "organization_id"):
-        connection.exec_driver_sql(f"ALTER TABLE taken_files DROP COLUMN {column}")
+    """The files of drop folders."""
+    _create_without(connection, taken_files, "base_url", "organization_id")
 
 
 def _to_3(connection: Connection) -> None:
@@ -60,11 +83,10 @@ def _to_3(connection: Connection) -> None:
 
 
 def _to_4(connection: Connection) -> None:
-    """The console's tables, without the columns of later versions."""
-    for table in (users, tokens, audit):
+    """The console's tables."""
+    _create_without(connection, tokens, "owner_key", "expires_at")
+    for table in (users, audit):
         table.create(connection)
-    for column in ("owner_key", "expires_at"):
-        connection.exec_driver_sql(f"ALTER TABLE console_tokens DROP COLUMN {column}")
 
 
 def _to_5(connection: Connection) -> None:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from bulkid.consume import batched
 from bulkid.errors import StateError, UsageError
 from bulkid.journal import codec
-from bulkid.journal.bulk import ExecuteMany, InsertMany, UpdateMany, ranges
+from bulkid.journal.bulk import MOST_VALUES, ExecuteMany, InsertMany, UpdateMany, ranges
 from bulkid.journal.database import PAGE, Database, open_database, repeated
 from bulkid.journal.errors import DatabaseLostError
 from bulkid.journal.locks import LockHandle
@@ -506,8 +506,9 @@ class Journal:
         self.unpack_all(run_id)
         query = select(*_ENTRY_COLUMNS).where(entries.c.run == self._run(run_id))
         wanted, found = sorted(numbers), dict[int, RunItem]()
-        for start in range(0, len(wanted), PAGE):
-            part = query.where(entries.c.entry.in_(wanted[start : start + PAGE]))
+        size = MOST_VALUES - 1  # the run is a value too
+        for start in range(0, len(wanted), size):
+            part = query.where(entries.c.entry.in_(wanted[start : start + size]))
             found.update((item.number, item) for item in map(codec.item_of, self.database.fetch(part)))
         return found
 

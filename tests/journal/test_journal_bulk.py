@@ -33,7 +33,7 @@ VALUES = 24  # that a statement may bind
 @pytest.fixture(autouse=True, scope="module")
 def few_values_in_a_statement() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bulk, "_VALUES", VALUES)
+        patch.setattr(bulk, "MOST_VALUES", VALUES)
         yield
 
 
@@ -44,7 +44,7 @@ NUMBERS = st.lists(st.integers(0, 12), unique=True)
 def test_rows_are_grouped_into_few_statements_of_three_lengths(count: int) -> None:
     tuples = [(number,) * 9 for number in range(count)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bulk, "_VALUES", 999)
+        patch.setattr(bulk, "MOST_VALUES", 999)
         grouped = list(SETTLE._multi_row(tuples))
     assert [value for _, several in grouped for values in several for value in values[::9]] == list(range(count))
     assert all(len(values) == 9 * rows for rows, several in grouped for values in several)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Double,
+    Integer,
     Table,
     and_,
     bindparam,
@@ -27,7 +28,7 @@ from sqlalchemy import (
 
 from bulkid.clock import Clock
 from bulkid.engine.ledger import Lease, QuotaUse, SlotReport, lease
-from bulkid.journal.bulk import ExecuteMany
+from bulkid.journal.bulk import ExecuteMany, InsertMany
 from bulkid.journal.quota.quota_clock import ClockReading, LastExchange, QuotaClock
 from bulkid.journal.schema import clocks, runs, slots, waiters
 from bulkid.journal.store import Journal
@@ -64,7 +65,12 @@ _USED = (
     .where(_LOG, or_(_IN_FLIGHT, slots.c.answered_at > bindparam("after", type_=Double)))
     .group_by(slots.c.owner)
 )
-_RESERVE = insert(slots).returning(slots.c.slot)
+_RESERVED_COLUMNS = ("organization_id", "method", "owner", "reserved_at", "held_until")
+_RESERVE = InsertMany(
+    insert(slots).values({name: bindparam(name) for name in _RESERVED_COLUMNS}).inline(), _RESERVED_COLUMNS
+)
+# SQLite before 3.35 has no RETURNING. While the log is locked, its newest slots are those that were just reserved.
+_NEWEST = select(slots.c.slot).where(_LOG).order_by(slots.c.slot.desc()).limit(bindparam("count", type_=Integer))
 _METHODS = (
     select(slots.c.method)
     .where(slots.c.organization_id == bindparam("log_organization"), _IN_FLIGHT)
@@ -275,7 +281,11 @@ class JournalLedger:
         # Some are not there, or were noted before. One of ours whose hold ended and which was forgotten (the machine
         # slept, say) has been counted by the server only now.
         wanted = self._own_slots.intersection(slot for slot, _ in responses)
-        known = set(connection.execute(select(slots.c.slot).where(slots.c.slot.in_(wanted))).scalars())
+        if not wanted:
+            return
+        # A range binds two values, however many slots are wanted: a statement may not bind thousands (see `bulk`).
+        near = slots.c.slot.between(min(wanted), max(wanted))
+        known = set(connection.execute(select(slots.c.slot).where(near)).scalars())
         late = [
             {"slot": slot, **self._row(method, at), "held_until": None, "answered_at": at}
             for slot, at in responses
@@ -287,8 +297,9 @@ class JournalLedger:
     def _reserve(self, connection: Connection, method: str, count: int, now: float) -> tuple[int, ...]:
         if not count:
             return ()
-        row = {**self._row(method, now), "held_until": now + self._hold_s, "answered_at": None}
-        return tuple(sorted(connection.execute(_RESERVE, [row] * count).scalars()))
+        row = (self._organization, method, self._owner, now, now + self._hold_s)
+        _RESERVE.run(connection, [row] * count)
+        return tuple(sorted(connection.execute(_NEWEST, {**self._log(method), "count": count}).scalars()))
 
     def _row(self, method: str, reserved_at: float) -> dict[str, object]:
         key = {"organization_id": self._organization, "method": method, "owner": self._owner}
