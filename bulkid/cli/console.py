@@ -129,8 +129,7 @@ def add(settings: Settings, name: str, role: str) -> int:
                 f"bulkid users passwd {as_argument(name)}{as_options(connection_options(settings))}",
             )
         hashed, now = _new_hash(name), SystemClock().now()
-        _record_action(store, "user added", name, chosen.word, at=now)
-        store.add_user(name, chosen.word, hashed, now)
+        store.add_user(name, chosen.word, hashed, now, entry=_entry("user added", name, chosen.word, at=now))
         is_first = len(store.users()) == 1
     render.console(stderr=False).print(Text(f"{name} may sign in now, as {chosen.word}."))
     if is_first:
@@ -145,8 +144,7 @@ def remove(settings: Settings, name: str) -> int:
     """Remove a user; sessions of the user end, and tokens that the user issued are revoked."""
     with _open_store(settings) as store:
         user = _find_user(store, name)
-        _record_action(store, "user removed", user.name)
-        if not store.remove_user(name, SystemClock().now()):
+        if not store.remove_user(name, SystemClock().now(), entry=_entry("user removed", user.name)):
             raise _unknown_user(name)
     render.console(stderr=False).print(Text(f"{user.name} is removed, with their sessions and tokens."))
     return EXIT_OK
@@ -158,8 +156,8 @@ def change_role(settings: Settings, name: str, role: str) -> int:
     with _open_store(settings) as store:
         user = _find_user(store, name)
         if user.role != chosen.word:
-            _record_action(store, "role changed", user.name, f"{user.role} -> {chosen.word}")
-            if not store.change_user(name, role=chosen.word):
+            entry = _entry("role changed", user.name, f"{user.role} -> {chosen.word}")
+            if not store.change_user(name, role=chosen.word, entry=entry):
                 raise _unknown_user(name)
     role_change = f"{user.name} was {user.role} and is {chosen.word} now; sessions of theirs have ended."
     if user.role == chosen.word:
@@ -187,8 +185,7 @@ def change_password(settings: Settings, name: str) -> int:
     with _open_store(settings) as store:
         user = _find_user(store, name)
         hashed = _new_hash(user.name)
-        _record_action(store, "password changed", user.name)
-        if not store.change_user(name, password_hash=hashed):
+        if not store.change_user(name, password_hash=hashed, entry=_entry("password changed", user.name)):
             raise _unknown_user(name)
     render.console(stderr=False).print(Text(f"{user.name} has a new password; sessions of theirs have ended."))
     return EXIT_OK
@@ -222,12 +219,10 @@ def _read_password(name: str) -> str:
     return password
 
 
-def _record_action(
-    store: ConsoleStore, action: str, subject: str, detail: str = "", *, at: float | None = None
-) -> None:
-    """Record what is about to be done: without its entry in the audit log, it is not done."""
+def _entry(action: str, subject: str, detail: str = "", *, at: float | None = None) -> AuditRecord:
+    """The entry of the audit log on an action of this terminal."""
     now = SystemClock().now() if at is None else at
-    store.add_audit_entry(AuditRecord(now, library.system_user("terminal"), "terminal", action, subject, detail))
+    return AuditRecord(now, library.system_user("terminal"), "terminal", action, subject, detail)
 
 
 def _role(word: str) -> Role:

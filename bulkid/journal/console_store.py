@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy.sql.dml import UpdateBase
 
 from bulkid.errors import UsageError
 from bulkid.journal.database import Database, repeated
@@ -70,7 +71,9 @@ class SessionRecord:
 class ConsoleStore:
     """Users, API tokens and the audit log of one state. Every method is one transaction, durable when it returns.
 
-    ``random_bits`` gives the epochs of new users.
+    A method that changes something adds the ``entry`` that it is given to the audit log, in the same transaction and
+    only if it changed something: neither the change nor its entry is ever kept alone. ``random_bits`` gives the epochs
+    of new users.
     """
 
     def __init__(self, journal: Journal, *, random_bits: Callable[[int], int] = secrets.randbits) -> None:
@@ -89,7 +92,9 @@ class ConsoleStore:
         return _record(UserRecord, found[0]) if found else None
 
     @repeated
-    def add_user(self, name: str, role: str, password_hash: str, at: float) -> None:
+    def add_user(
+        self, name: str, role: str, password_hash: str, at: float, *, entry: AuditRecord | None = None
+    ) -> None:
         """Add a user. The first one ends the tokens and sessions of a console without users.
 
         Raises:
@@ -105,10 +110,17 @@ class ConsoleStore:
             epoch = self._random_bits(EPOCH_BITS)
             connection.execute(insert(users).values(**values, epoch=epoch, created_at=at))
             _end_access(connection, "", at)
+            _add_entry(connection, entry)
 
     @repeated
     def change_user(
-        self, name: str, *, role: str | None = None, password_hash: str | None = None, epoch: int | None = None
+        self,
+        name: str,
+        *,
+        role: str | None = None,
+        password_hash: str | None = None,
+        epoch: int | None = None,
+        entry: AuditRecord | None = None,
     ) -> bool:
         """Change a user's role or password, and end all sessions of the user; say whether there is such a user.
 
@@ -126,16 +138,18 @@ class ConsoleStore:
             if not changed and epoch is not None:
                 return False
             connection.execute(delete(sessions).where(sessions.c.user_key == key))
+            _add_entry(connection, entry if changed else None)
             return bool(changed)
 
     @repeated
-    def remove_user(self, name: str, at: float) -> bool:
+    def remove_user(self, name: str, at: float, *, entry: AuditRecord | None = None) -> bool:
         """Remove a user, end all sessions of the user and revoke the user's tokens; say whether there was one."""
         key = user_key(name)
         with self.database.write() as connection:
             removed = connection.execute(delete(users).where(users.c.key == key)).rowcount
             if key:  # "" is not a user's
                 _end_access(connection, key, at)
+            _add_entry(connection, entry if removed else None)
             return bool(removed)
 
     # --- tokens
@@ -162,7 +176,7 @@ class ConsoleStore:
         return _record(TokenRecord, found)
 
     @repeated
-    def add_token(self, record: TokenRecord, token_hash: str) -> None:
+    def add_token(self, record: TokenRecord, token_hash: str, *, entry: AuditRecord | None = None) -> None:
         """Keep a new token by its hash; where there are users, its owner is the user of that name.
 
         Raises:
@@ -178,17 +192,20 @@ class ConsoleStore:
                 if connection.execute(owner).first() is None:
                     raise UsageError(f"There is no user {record.owner} any more: no token was issued.")
             connection.execute(insert(tokens).values(values))
+            _add_entry(connection, entry)
 
-    def revoke_token(self, token_id: str, at: float) -> bool:
+    def revoke_token(self, token_id: str, at: float, *, entry: AuditRecord | None = None) -> bool:
         """Revoke a token for good; say whether there was one to revoke."""
         live = (tokens.c.token_id == token_id, tokens.c.revoked_at.is_(None))
-        return bool(self.database.execute(update(tokens).where(*live).values(revoked_at=at)))
+        return _execute(self.database, update(tokens).where(*live).values(revoked_at=at), entry)
 
     # --- the audit log
 
+    @repeated
     def add_audit_entry(self, record: AuditRecord) -> None:
         """Add an entry."""
-        self.database.execute(insert(audit).values(asdict(record)))
+        with self.database.write() as connection:
+            _add_entry(connection, record)
 
     @repeated
     def audit_page(self, offset: int, limit: int) -> tuple[list[AuditRecord], int]:
@@ -230,13 +247,16 @@ class ConsoleStore:
 
 
 class SessionStore:
-    """The sessions of one state. Every method is one transaction, durable when it returns."""
+    """The sessions of one state. Every method is one transaction, durable when it returns.
+
+    For ``entry`` see :class:`ConsoleStore`.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self.database: Database = journal.database
 
     @repeated
-    def begin(self, record: SessionRecord) -> bool:
+    def begin(self, record: SessionRecord, entry: AuditRecord | None = None) -> bool:
         """Keep a new session, and say whether it was kept.
 
         It is not where its user was changed or removed meanwhile, or where it is without users and there are some.
@@ -251,6 +271,7 @@ class SessionStore:
             if not record.user_key and _has_users(connection):
                 return False
             connection.execute(insert(sessions).values(values))
+            _add_entry(connection, entry)
             return True
 
     @repeated
@@ -283,13 +304,14 @@ class SessionStore:
         """Note a request of a session."""
         self.database.execute(update(sessions).where(sessions.c.session_hash == session_hash).values(seen_at=now))
 
-    def end(self, session_hash: str) -> bool:
-        """End a session; return whether there was one."""
-        return bool(self.database.execute(delete(sessions).where(sessions.c.session_hash == session_hash)))
+    def end(self, hashes: Collection[str], entry: AuditRecord | None = None) -> bool:
+        """End sessions; say whether there was one of them."""
+        return _execute(self.database, delete(sessions).where(sessions.c.session_hash.in_(hashes)), entry)
 
-    def end_all(self, user_key: str, epoch: int) -> None:
-        """End the sessions of a user (or of a console without users)."""
-        self.database.execute(delete(sessions).where(sessions.c.user_key == user_key, sessions.c.epoch == epoch))
+    def end_all(self, user_key: str, epoch: int, entry: AuditRecord | None = None) -> bool:
+        """End the sessions of a user (or of a console without users); say whether there was one."""
+        mine = (sessions.c.user_key == user_key, sessions.c.epoch == epoch)
+        return _execute(self.database, delete(sessions).where(*mine), entry)
 
     def drop_expired(self, created_before: float, seen_before: float) -> None:
         """Delete the sessions that have reached a timeout."""
@@ -300,6 +322,24 @@ class SessionStore:
 _OWNED_TOKENS = select(tokens, users.c.role.label("owner_role")).outerjoin(
     users, and_(users.c.key == tokens.c.owner_key, tokens.c.owner_key != "")
 )
+
+
+def _execute(database: Database, statement: UpdateBase, entry: AuditRecord | None) -> bool:
+    """Run a statement, and add the entry if it changed something; say whether it did."""
+
+    def work() -> bool:
+        with database.write() as connection:
+            changed = connection.execute(statement).rowcount
+            _add_entry(connection, entry if changed else None)
+            return bool(changed)
+
+    return database.repeat(work)
+
+
+def _add_entry(connection: Connection, entry: AuditRecord | None) -> None:
+    """Add an entry to the audit log, unless it is None."""
+    if entry is not None:
+        connection.execute(insert(audit).values(asdict(entry)))
 
 
 def _end_access(connection: Connection, key: str, at: float) -> None:

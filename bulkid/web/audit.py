@@ -1,8 +1,8 @@
 """The audit log: records the actions of users and programs, and what was refused to them."""
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from aiohttp import web
 
@@ -21,6 +21,7 @@ from bulkid.web.pages import PRINCIPAL, SESSION
 MAX_EVENTS: Final = 10  # security events that the account page shows
 
 _BY_USER: Final = (
+    "change of a password refused",
     "signed in",
     "sign-in refused",
     "sign-in link made",
@@ -37,6 +38,8 @@ _BY_USER: Final = (
 _ABOUT_USER: Final = ("password changed", "password change refused", "role changed", "user added")
 """Actions that are security events of the user who is their subject; an admin may have done them in a terminal."""
 
+T = TypeVar("T")
+
 _MAX_TEXT: Final = 500  # characters of a name or message that the table keeps
 _REFUSED: Final = 400  # the least status of a response that refuses
 _RECORDED: Final = web.RequestKey("noted", bool)  # set once a request has its entry in the audit log
@@ -52,11 +55,36 @@ async def record_action(
     one line, in every program that shows the log.
     """
     request[_RECORDED] = True
-    console, known = console_of(request), request.get(PRINCIPAL)
+    entry = _entry(request, action, subject, detail, principal)
+    await in_thread(console_of(request).store.add_audit_entry, entry)
+
+
+async def do_recorded(
+    request: web.Request,
+    act: Callable[[AuditRecord], Awaitable[T]],
+    action: str,
+    subject: str = "",
+    detail: str = "",
+    *,
+    principal: str = "",
+) -> T:
+    """Do what ``act`` does, which keeps the entry that it is given together with its change, in one transaction.
+
+    So there is no such change without its entry, and no entry of a change that did not happen. ``act`` returns
+    something false, or raises an error, if it changed nothing: its refusal is recorded then. For the other arguments
+    see :func:`record_action`.
+    """
+    done = await act(_entry(request, action, subject, detail, principal))
+    if done:
+        request[_RECORDED] = True
+    return done
+
+
+def _entry(request: web.Request, action: str, subject: str, detail: str, principal: str) -> AuditRecord:
+    known = request.get(PRINCIPAL)
     name = principal or (known.name if known is not None else "")
     texts = (name, client_address(request), action, subject, detail)
-    record = AuditRecord(console.clock.now(), *map(_as_recorded, texts))
-    await in_thread(console.store.add_audit_entry, record)
+    return AuditRecord(console_of(request).clock.now(), *map(_as_recorded, texts))
 
 
 def _as_recorded(text: str) -> str:

@@ -12,12 +12,12 @@ from aiohttp.web import HTTPSeeOther
 from bulkid import runs
 from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
-from bulkid.journal.console_store import UserRecord
+from bulkid.journal.console_store import AuditRecord, UserRecord
 from bulkid.journal.names import LONGEST_NAME
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet.formula_escape import escape_formula
 from bulkid.text import count_of
-from bulkid.web.audit import last_password_change, record_action, record_refusal, security_events
+from bulkid.web.audit import do_recorded, last_password_change, record_action, record_refusal, security_events
 from bulkid.web.auth import passwords
 from bulkid.web.auth.access import RefusedError, Role
 from bulkid.web.auth.passwords import require_good_password
@@ -55,11 +55,10 @@ async def enter(request: web.Request) -> web.StreamResponse:
         failed = "This link has been used already, or is of an earlier start of the console."
         return page(request, "signin.html", status=401, next="/", failed=failed)
     response = redirect("/")
-    if not await console.sessions.begin(
-        request, response, authenticator.user_key, authenticator.epoch, client_address(request)
-    ):
+    key, epoch, address = authenticator.user_key, authenticator.epoch, client_address(request)
+    begin = partial(console.sessions.begin, request, response, user_key=key, epoch=epoch, address=address)
+    if not await do_recorded(request, begin, "signed in", principal=authenticator.name):
         return page(request, "signin.html", status=401, next="/", failed=LINKS_DISABLED)
-    await record_action(request, "signed in", principal=authenticator.name)
     return response
 
 
@@ -74,7 +73,9 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
     response = redirect(onward)
     try:
         done = await _check_password(request, authenticator, name, form.get("password", ""))
-        if not await sessions.begin(request, response, done.user.key, done.user.epoch, client_address(request)):
+        user, address = done.user, client_address(request)
+        begin = partial(sessions.begin, request, response, user_key=user.key, epoch=user.epoch, address=address)
+        if not await do_recorded(request, begin, "signed in", principal=user.name):
             raise SignInError("The user was changed or removed at this moment.")  # noqa: TRY301 - as any other refusal
     except SignInError as error:
         known = await in_thread(console.store.user, name)  # whose name may be typed in another spelling
@@ -83,7 +84,6 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
         status = 429 if error.wait_s else 401
         return _with_wait(page(request, "signin.html", status=status, next=onward, failed=str(error)), error.wait_s)
     sessions.set_cookie(response, sessions.device_cookie_name, done.device_cookie, DEVICE_S)
-    await record_action(request, "signed in", principal=done.user.name)
     return response
 
 
@@ -116,9 +116,9 @@ def _with_wait(response: web.Response, wait_s: float) -> web.Response:
 
 async def sign_out(request: web.Request) -> web.StreamResponse:
     """End this session."""
-    response = redirect("/")
-    await console_of(request).sessions.end(request[SESSION], response)
-    await record_action(request, "signed out")
+    response, sessions = redirect("/"), console_of(request).sessions
+    await do_recorded(request, partial(sessions.end, (request[SESSION].record.session_hash,)), "signed out")
+    sessions.forget_cookie(response)
     return response
 
 
@@ -129,9 +129,8 @@ async def sign_out_everywhere(request: web.Request) -> web.StreamResponse:
     except SignInError as error:
         return await _sessions_left(request, error)
     response, sessions, record = redirect("/"), console_of(request).sessions, request[SESSION].record
-    await sessions.end_all(record.user_key, record.epoch)
+    await do_recorded(request, partial(sessions.end_all, record.user_key, record.epoch), "signed out everywhere")
     sessions.forget_cookie(response)
-    await record_action(request, "signed out everywhere")
     return response
 
 
@@ -186,11 +185,12 @@ async def end_sessions(request: web.Request) -> web.StreamResponse:
         await _confirm_user(request)
     except (SignInError, UsageError) as error:
         return await _sessions_left(request, error)
-    ended = await sessions.end_some_of(record.user_key, record.epoch, wanted)
-    if not ended:
+    own = {session.session_hash for session in await sessions.of_user(record.user_key, record.epoch)}
+    chosen = own.intersection(wanted)
+    detail = count_of(len(chosen), "session")
+    if not await do_recorded(request, partial(sessions.end, chosen), "session ended", detail=detail):
         raise RefusedError(404, "You have no such session, or it has ended.", "Reload the account page.")
-    await record_action(request, "session ended", detail=count_of(len(ended), "session"))
-    if record.session_hash not in ended:
+    if record.session_hash not in chosen:
         raise HTTPSeeOther("/account")
     response = redirect("/")
     sessions.forget_cookie(response)
@@ -219,8 +219,11 @@ async def change_password(request: web.Request) -> web.StreamResponse:
             raise UsageError("The two new passwords differ: nothing was changed.")  # noqa: TRY301 - as any other refusal
         await in_thread(require_good_password, new, user.name)
         hashed = await authenticator.hash(new)
-        await record_action(request, "password changed", user.name)
-        if not await in_thread(console.store.change_user, user.name, password_hash=hashed, epoch=done.user.epoch):
+
+        def change(entry: AuditRecord) -> bool:
+            return console.store.change_user(user.name, password_hash=hashed, epoch=done.user.epoch, entry=entry)
+
+        if not await do_recorded(request, lambda entry: in_thread(change, entry), "password changed", user.name):
             raise UsageError("The user was changed or removed at this moment: sign in again.")  # noqa: TRY301
     except (SignInError, UsageError) as error:
         wait_s = error.wait_s if isinstance(error, SignInError) else 0.0
@@ -228,7 +231,10 @@ async def change_password(request: web.Request) -> web.StreamResponse:
         return _with_wait(await account(request, failed=str(error), status=429 if wait_s else 400), wait_s)
     sessions.announce_end()
     response = redirect("/account")
-    if await sessions.begin(request, response, user.key, done.user.epoch + 1, client_address(request)):
+    begun = await sessions.begin(
+        request, response, user_key=user.key, epoch=done.user.epoch + 1, address=client_address(request)
+    )
+    if begun:
         sessions.set_cookie(response, sessions.device_cookie_name, new_device_cookie(user.key, hashed), DEVICE_S)
     else:
         sessions.forget_cookie(response)
@@ -281,9 +287,12 @@ async def issue(request: web.Request) -> web.StreamResponse:
         await _confirm_user(request)
         role = Role.of(word)
         require_issuable(name, role, owner)
-        await record_action(request, "token issued", name, f"{role.word}, expires at {iso_utc(expires_at)}")
-        issued = partial(issue_token, console.store, name, role, owner, now, expires_at=expires_at)
-        token = await in_thread(issued)
+
+        def make(entry: AuditRecord) -> str:
+            return issue_token(console.store, name, role, owner, now, expires_at=expires_at, entry=entry)
+
+        detail = f"{role.word}, expires at {iso_utc(expires_at)}"
+        token = await do_recorded(request, lambda entry: in_thread(make, entry), "token issued", name, detail)
     except SignInError as error:
         return _with_wait(await _no_token(request, str(error), "current", 429 if error.wait_s else 400), error.wait_s)
     except KeyError:
@@ -300,11 +309,12 @@ async def _no_token(request: web.Request, reason: str, wrong_field: str, status:
 
 async def revoke(request: web.Request) -> web.StreamResponse:
     """Revoke a token for good."""
-    store, token_id = console_of(request).store, request.match_info["token"]
-    live = {token.token_id for token in await in_thread(store.tokens) if token.revoked_at is None}
-    if token_id in live:
-        await record_action(request, "token revoked", token_id)
-    if token_id not in live or not await in_thread(store.revoke_token, token_id, console_of(request).clock.now()):
+    console, token_id = console_of(request), request.match_info["token"]
+
+    def revoke(entry: AuditRecord) -> bool:
+        return console.store.revoke_token(token_id, console.clock.now(), entry=entry)
+
+    if not await do_recorded(request, lambda entry: in_thread(revoke, entry), "token revoked", token_id):
         raise UsageError("There is no such token, or it has been revoked already.")
     raise HTTPSeeOther("/tokens")
 

@@ -3,7 +3,7 @@
 from dataclasses import asdict, replace
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import Connection, insert, update
 
 from bulkid.errors import UsageError
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, SessionRecord, SessionStore, TokenRecord
@@ -78,6 +78,56 @@ def session(name: str, user: str = "ada", epoch: int = 7, seen_at: float = 1.0) 
 def console_of(journal: Journal) -> ConsoleStore:
     epochs = iter(range(7, 1000, 100))
     return ConsoleStore(journal, random_bits=lambda _bits: next(epochs))
+
+
+def test_a_change_and_its_entry_of_the_audit_log_are_kept_together_or_not_at_all(journal: Journal) -> None:
+    console, store = console_of(journal), SessionStore(journal)
+    kept: list[str] = []
+
+    def entry(action: str) -> AuditRecord:
+        return AuditRecord(1.0, "ada", "192.0.2.1", action, "", "")
+
+    def expect(*, done: object, action: str) -> None:
+        kept.extend([action] if done else [])
+        assert [each.action for each in console.audit_entries()] == kept
+
+    def token(owner: str) -> bool:
+        try:
+            record = TokenRecord("id", "job", "viewer", owner, 1.0, None)
+            console.add_token(record, "token", entry=entry(f"token of {owner}"))
+        except UsageError:
+            return False
+        return True
+
+    console.add_user("ada", "admin", "hash", 1.0, entry=entry("added"))
+    expect(done=True, action="added")
+    with pytest.raises(UsageError, match="already"):
+        console.add_user("ada", "admin", "hash", 1.0, entry=entry("added again"))
+    expect(done=token("otto"), action="token of otto")
+    expect(done=token("ada"), action="token of ada")
+    for number in range(2):
+        revoked = console.revoke_token("id", 2.0, entry=entry(f"revoked {number}"))
+        expect(done=revoked, action=f"revoked {number}")
+        begun = store.begin(session("a", epoch=7 + number), entry("begun"))
+        expect(done=begun, action="begun")
+        expect(done=store.end(["a"], entry(f"ended {number}")), action=f"ended {number}")
+        expect(done=store.end_all("ada", 7, entry(f"all {number}")), action=f"all {number}")
+        changed = console.change_user("ada", role="viewer", epoch=7, entry=entry(f"changed {number}"))
+        expect(done=changed, action=f"changed {number}")
+    for number in range(2):
+        removed = console.remove_user("ada", 3.0, entry=entry(f"removed {number}"))
+        expect(done=removed, action=f"removed {number}")
+    assert kept == [
+        "added",
+        "token of ada",
+        "revoked 0",
+        "begun",
+        "ended 0",
+        "changed 0",
+        "begun",
+        "ended 1",
+        "removed 0",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -158,11 +208,11 @@ def test_sessions_are_listed_ended_and_dropped_when_their_time_is_over(journal: 
     store.touch("a", 80.0)
     store.drop_expired(created_before=0.5, seen_before=50.0)
     assert {found.session_hash for found in store.of_user("ada", 7)} == {"a", "c"}
-    assert store.end("a")
-    assert not store.end("a")
-    store.end_all("ada", 8)
+    assert store.end(["a"])
+    assert not store.end(["a"])
+    assert not store.end_all("ada", 8)
     assert store.find("c") is not None
-    store.end_all("ada", 7)
+    assert store.end_all("ada", 7)
     assert store.of_user("ada", 7) == []
 
 
@@ -179,6 +229,12 @@ def test_a_token_of_a_console_without_users_is_not_valid_while_there_are_users(j
 # --- from version 4
 
 
+def drop_columns_of_version_10(connection: Connection) -> None:
+    """Put the table of dropped files back to version 9."""
+    for column in ("base_url", "organization_id"):
+        connection.exec_driver_sql(f"ALTER TABLE taken_files DROP COLUMN {column}")
+
+
 def write_version_4(place: Place, people: list[tuple[str, float]], issued: list[tuple[str, str, float]]) -> None:
     """Put the tables back to version 4, with console users (name, added at) and tokens (id, owner, issued at)."""
     with place.open() as journal, journal.database.write() as connection:
@@ -187,6 +243,7 @@ def write_version_4(place: Place, people: list[tuple[str, float]], issued: list[
         connection.exec_driver_sql("DROP TABLE group_refusals")
         connection.exec_driver_sql("DROP TABLE planned_changes")
         connection.exec_driver_sql("DROP TABLE packed_items")
+        drop_columns_of_version_10(connection)
         STEPS[4](connection)
         for name, at in people:
             values = {"name": name, "role": "admin", "password_hash": f"hash of {name}", "epoch": 1, "created_at": at}
@@ -260,6 +317,7 @@ def test_tokens_of_version_7_go_on_without_an_end(place: Place) -> None:
         with journal.database.write() as connection:
             connection.exec_driver_sql("ALTER TABLE console_tokens DROP COLUMN expires_at")
             connection.exec_driver_sql("DROP TABLE packed_items")
+            drop_columns_of_version_10(connection)
             connection.execute(update(schema_version).values(version=7))
     with place.open() as journal:
         console = ConsoleStore(journal)

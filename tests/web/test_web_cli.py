@@ -16,12 +16,14 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import pytest
+from sqlalchemy import Connection
 
 from bulkid import runs
 from bulkid.cli import console
 from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
 from bulkid.errors import StateError, UsageError
+from bulkid.journal import console_store
 from bulkid.journal.console_store import AuditRecord, ConsoleStore, UserRecord
 from bulkid.web.console import ServeOptions
 from bulkid.web.server import tls_of
@@ -191,7 +193,7 @@ def test_nothing_is_done_to_a_user_that_the_audit_log_does_not_have(
     monkeypatch.setattr(console, "_read_password", lambda _name: PASSWORD)
     console.add(settings, "ada", "admin")
 
-    def full(_store: ConsoleStore, _record: AuditRecord) -> None:
+    def full(_connection: Connection, _entry: AuditRecord | None) -> None:
         raise StateError("The disk is full.")
 
     def users() -> list[UserRecord]:
@@ -199,7 +201,7 @@ def test_nothing_is_done_to_a_user_that_the_audit_log_does_not_have(
             return ConsoleStore(run_browser.journal).users()
 
     before = users()
-    monkeypatch.setattr(ConsoleStore, "add_audit_entry", full)
+    monkeypatch.setattr(console_store, "_add_entry", full)
     for change in (
         partial(console.add, settings, "bob", "viewer"),
         partial(console.change_role, settings, "ada", "viewer"),

@@ -20,10 +20,12 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection
 
 from bulkid import runs
 from bulkid.errors import StateError
-from bulkid.journal.console_store import AuditRecord, ConsoleStore
+from bulkid.journal import console_store
+from bulkid.journal.console_store import AuditRecord
 from bulkid.model import QuotaRule
 from bulkid.report.atomic import create_private
 from bulkid.web import uploaded_sheets
@@ -391,7 +393,7 @@ async def test_a_sheet_is_not_kept_where_its_upload_cannot_be_recorded(
     def full(*_: object) -> None:
         raise StateError("The state database is full.")
 
-    monkeypatch.setattr(ConsoleStore, "add_audit_entry", full)
+    monkeypatch.setattr(console_store, "_add_entry", full)
     assert (await console.browser.upload("a.csv", sheet(1))).status == 503
     assert not list((console.folder / "state" / "uploads").glob("*"))
 
@@ -400,14 +402,14 @@ async def test_a_sheet_is_not_kept_where_its_upload_cannot_be_recorded(
 def unwritable(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Actions that the audit log does not take."""
     actions: set[str] = set()
-    write = ConsoleStore.add_audit_entry
+    add = console_store._add_entry
 
-    def full(store: ConsoleStore, record: AuditRecord) -> None:
-        if record.action in actions:
+    def full(connection: Connection, entry: AuditRecord | None) -> None:
+        if entry is not None and entry.action in actions:
             raise StateError("The state database is full.")
-        write(store, record)
+        add(connection, entry)
 
-    monkeypatch.setattr(ConsoleStore, "add_audit_entry", full)
+    monkeypatch.setattr(console_store, "_add_entry", full)
     return actions
 
 
@@ -464,6 +466,9 @@ async def test_a_run_is_stopped_also_where_that_cannot_be_recorded(tmp_path: Pat
         ("sheet read otherwise", "{path}", {"encoding": "cp1252", "field-0": "name", "field-1": "display_name"}),
         ("token issued", "/tokens", {"current": PASSWORD, "name": "nightly", "role": "viewer"}),
         ("token revoked", "/tokens/{token}/revoke", {}),
+        ("signed out", "/signout", {}),
+        ("signed out everywhere", "/signout-everywhere", {"current": PASSWORD}),
+        ("session ended", "/account/sessions/end", {"current": PASSWORD, "session": "{session}"}),
     ],
 )
 async def test_what_the_audit_log_does_not_take_is_not_done(
@@ -485,13 +490,17 @@ async def test_what_the_audit_log_does_not_take_is_not_done(
         who = {"sheet removed": olaf, "token issued": ada, "token revoked": ada}.get(action, otto)
         await ada.post("/tokens", {"current": PASSWORD, "name": "reader", "role": "viewer"})
         tokens = console.console.store.tokens()
+        user = next(user for user in users if user.name == "otto")
+        session = (await console.console.sessions.of_user(user.key, user.epoch))[0].session_hash
         unwritable.add(action)
         address = address.format(path=path, run=run_id, token=tokens[0].token_id)
-        page = await who.post(address, {"preview": preview, **form})
+        sent = {name: session if value == "{session}" else value for name, value in form.items()}
+        page = await who.post(address, {"preview": preview, **sent})
         assert page.status == 503
         assert console.console.uploads.all() == before
         assert console.console.store.users() == users
         assert console.console.store.tokens() == tokens
+        assert (await who.get("/account")).status == 200
 
 
 async def test_a_report_for_which_the_disk_has_no_room_is_refused_in_a_sentence(

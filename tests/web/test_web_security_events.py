@@ -3,8 +3,12 @@
 import re
 from html import unescape
 from pathlib import Path
+from typing import Any
 
-from bulkid.journal.console_store import AuditRecord
+import pytest
+
+from bulkid.errors import StateError
+from bulkid.journal.console_store import AuditRecord, ConsoleStore
 from tests.support.web_console import Browser, World, browser_at
 from tests.support.web_users import HASH, PASSWORD, sign_in, signed_in, team
 
@@ -57,6 +61,29 @@ async def test_the_account_page_tells_what_was_done_with_the_account(tmp_path: P
         assert re.fullmatch(r"token issued 127\.0\.0\.1 nightly viewer, expires at [0-9TZ:-]+", token)
         assert (await facts(ada)).endswith("Password changed from 127.0.0.1")
         assert (await other.get("/account")).status == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "sent", "done", "refused"),
+    [
+        ("change_user", ("/account/password", {"new": NEW, "again": NEW}), "password changed", "change of a password"),
+        ("add_token", ("/tokens", {"name": "nightly", "role": "viewer"}), "token issued", "token"),
+    ],
+)
+async def test_what_fails_at_its_last_step_is_told_as_refused_and_not_as_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, method: str, sent: tuple[str, Any], done: str, refused: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StateError("The state database is full.")
+
+    async with team(tmp_path) as console, signed_in(console, "ada") as ada:
+        await ada.get("/account")
+        monkeypatch.setattr(ConsoleStore, method, fail)
+        address, form = sent
+        assert (await ada.post(address, {"current": PASSWORD, **form})).status == 503
+        found = await events(ada)
+        assert done not in str(found)
+        assert found[0] == f"{refused} refused 127.0.0.1 The state database is full."
 
 
 async def test_a_user_reads_of_no_other_user_and_of_no_earlier_one_of_the_same_name(tmp_path: Path) -> None:

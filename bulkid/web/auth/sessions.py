@@ -2,7 +2,7 @@
 
 import hmac
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,7 +11,7 @@ from aiohttp import web
 
 from bulkid.clock import Clock
 from bulkid.errors import StateError
-from bulkid.journal.console_store import SessionRecord, SessionStore
+from bulkid.journal.console_store import AuditRecord, SessionRecord, SessionStore
 from bulkid.logs import log
 from bulkid.runs.concurrency import in_thread
 from bulkid.web.auth.users import token_hash
@@ -50,19 +50,27 @@ class Sessions:
         self._ended = anyio.Event()
 
     async def begin(
-        self, request: web.Request, response: web.Response, user_key: str, epoch: int, address: str
+        self,
+        request: web.Request,
+        response: web.Response,
+        entry: AuditRecord | None = None,
+        *,
+        user_key: str,
+        epoch: int,
+        address: str,
     ) -> bool:
         """Begin a session in place of the one that the browser may have; give the browser its cookie.
 
-        Return False, without a session, where the user was changed or removed since the epoch was read.
+        Return False, without a session, where the user was changed or removed since the epoch was read. For ``entry``
+        see :class:`~bulkid.journal.console_store.ConsoleStore`.
         """
         session_id, now = secrets.token_urlsafe(_ID_BYTES), self._clock.now()
         await in_thread(self._store.drop_expired, now - SESSION_S, now - self._idle_s)
         record = SessionRecord(token_hash(session_id), user_key, epoch, address, now, now)
-        if not await in_thread(self._store.begin, record):
+        if not await in_thread(self._store.begin, record, entry):
             return False
         if before := self._id_of(request):
-            await self._end_hash(token_hash(before))
+            await self.end((token_hash(before),))
         self.set_cookie(response, self.cookie_name, session_id, SESSION_S)
         return True
 
@@ -85,28 +93,24 @@ class Sessions:
             except StateError as error:  # the session ends the sooner for it
                 log.warning("console.session_not_noted", error=error.message)
 
-    async def end(self, session: Session, response: web.Response) -> None:
-        """End a session, and take its cookie from the browser."""
-        await self._end_hash(session.record.session_hash)
-        self.forget_cookie(response)
+    async def end(self, hashes: Collection[str], entry: AuditRecord | None = None) -> bool:
+        """End sessions; return whether there was one of them."""
+        ended = await in_thread(self._store.end, hashes, entry)
+        if ended:
+            self.announce_end()
+        return ended
 
-    async def end_all(self, user_key: str, epoch: int) -> None:
-        """End the sessions of a user, or of a console without users."""
-        await in_thread(self._store.end_all, user_key, epoch)
+    async def end_all(self, user_key: str, epoch: int, entry: AuditRecord | None = None) -> bool:
+        """End the sessions of a user, or of a console without users; return whether there was one."""
+        ended = await in_thread(self._store.end_all, user_key, epoch, entry)
         self.announce_end()
+        return ended
 
     async def of_user(self, user_key: str, epoch: int) -> list[SessionRecord]:
         """The sessions of a user, or of a console without users, the newest first."""
         now = self._clock.now()
         found = await in_thread(self._store.of_user, user_key, epoch)
         return [record for record in found if is_session_valid(record, now, self._idle_s)]
-
-    async def end_some_of(self, user_key: str, epoch: int, hashes: Iterable[str]) -> set[str]:
-        """End some sessions of a user, or of a console without users; return the hashes of those that there were."""
-        found = {record.session_hash for record in await self.of_user(user_key, epoch)}.intersection(hashes)
-        for session_hash in found:
-            await self._end_hash(session_hash)
-        return found
 
     async def wait_until_ended(self, request: web.Request) -> None:
         """Return once the session of a request has ended: at once where this process ends it, else within seconds."""
@@ -142,10 +146,6 @@ class Sessions:
     def _id_of(self, request: web.Request) -> str:
         value = request.cookies.get(self.cookie_name, "")
         return value if len(value) <= _MAX_ID and value.isascii() else ""
-
-    async def _end_hash(self, session_hash: str) -> None:
-        if await in_thread(self._store.end, session_hash):
-            self.announce_end()
 
 
 def is_session_valid(record: SessionRecord, now: float, idle_s: float) -> bool:

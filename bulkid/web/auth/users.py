@@ -11,7 +11,7 @@ from argon2 import PasswordHasher
 
 from bulkid.clock import Clock, SystemClock, iso_utc
 from bulkid.errors import BulkidError, UsageError
-from bulkid.journal.console_store import ConsoleStore, SessionRecord, TokenRecord, UserRecord
+from bulkid.journal.console_store import AuditRecord, ConsoleStore, SessionRecord, TokenRecord, UserRecord
 from bulkid.journal.names import EPOCH_BITS, user_key
 from bulkid.runs import system_user
 from bulkid.text import humanize_seconds
@@ -192,9 +192,18 @@ def require_issuable(name: str, role: Role, owner: Principal) -> None:
 
 
 def issue_token(
-    store: ConsoleStore, name: str, role: Role, owner: Principal, now: float, *, expires_at: float | None = None
+    store: ConsoleStore,
+    name: str,
+    role: Role,
+    owner: Principal,
+    now: float,
+    *,
+    expires_at: float | None = None,
+    entry: AuditRecord | None = None,
 ) -> str:
     """Make a token for a program; it is shown this once, and only its hash is kept. None: it does not expire.
+
+    For ``entry`` see :class:`~bulkid.journal.console_store.ConsoleStore`.
 
     Raises:
         UsageError: It has no name, or would be able to do more than its owner.
@@ -203,7 +212,7 @@ def issue_token(
     name = " ".join(name.split())[:80]
     token = TOKEN_PREFIX + secrets.token_urlsafe(32)
     record = TokenRecord(secrets.token_hex(6), name, role.word, owner.user, now, None, expires_at=expires_at)
-    store.add_token(record, token_hash(token))
+    store.add_token(record, token_hash(token), entry=entry)
     return token
 
 
