@@ -27,7 +27,15 @@ Range = tuple[tuple[int, int], tuple[int, int]]
 """The first and the last cell of an area, each as row and column, from 0."""
 
 MAX_AREA = 20_000_000
-"""Cells that a worksheet may spread over; calamine takes about 30 bytes for each, empty or not."""
+"""Places that the cells of a worksheet may spread over; calamine takes about 30 bytes for each, empty or not."""
+
+_ROOM_TO_SPREAD, _PLACES_PER_CELL = 4_000_000, 4
+
+
+def largest_area(cells: int) -> int:
+    """How many places so many cells may spread over: a few cells far from the others take as much memory as many."""
+    return min(MAX_AREA, _ROOM_TO_SPREAD + _PLACES_PER_CELL * cells)
+
 
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 """The size of a worksheet in Excel and LibreOffice."""
@@ -68,6 +76,7 @@ class ErrorScan:
     text: int = 0  # characters that the cells hold together, as far as they share them in the file
     merged: bool = False  # whether it has merged cells, where calamine does not say so
     ranges: Sequence[Range] = ()  # the merged cells, where calamine does not give them
+    cells: int = 0  # that hold something, or more
     is_indented: bool = False  # of an .ods: white space stands between the tags of its table
 
 
@@ -139,7 +148,8 @@ def scan_xlsx(stream: BinaryIO, sheet: str, longest: int | None = None) -> Error
         lengths = array("I") if few else _lengths(archive, _shared_strings(archive))
         cells = _XlsxCells(lengths, counts_later=counts_later)
         parse(archive.blocks(target), cells)
-        return ErrorScan(cells.errors, cells.last_row * (cells.last_column + 1), cells.characters)
+        area = cells.last_row * (cells.last_column + 1)
+        return ErrorScan(cells.errors, area, cells.characters, cells=cells.filled)
 
 
 _LARGEST_BOOK = 1 << 20  # bytes of a workbook's list of worksheets
@@ -178,9 +188,9 @@ def _search_quickly(archive: Archive, target: str, longest: int) -> ErrorScan | 
     width = max((column_index(column.decode("ascii")) + 1 for column in columns), default=0)
     if rows > MAX_ROWS or width > MAX_COLUMNS or tables > 2:  # noqa: PLR2004 - its start and its end
         return None
-    if max(rows * width, cells) > MAX_AREA or shared * longest > MAX_TEXT or merged > MAX_MERGED:
+    if max(rows * width, cells) > largest_area(cells) or shared * longest > MAX_TEXT or merged > MAX_MERGED:
         return None
-    return ErrorScan(area=rows * width)
+    return ErrorScan(area=rows * width, cells=cells)
 
 
 def _is_unusual(inside: bytes) -> bool:
@@ -339,6 +349,7 @@ class _XlsxCells(Handler):
         self.errors: Errors = {}
         self.last_row = 0
         self.last_column = -1
+        self.filled = 0  # cells that hold something
         self.characters = 0
         self._lengths = lengths
         self._counts_later = counts_later
@@ -443,6 +454,7 @@ class _XlsxCells(Handler):
         if self._values > 1:
             raise ScanError("a cell of it has two values")
         if self._holds or self._kind == "e":
+            self.filled += 1
             self.last_row = max(self.last_row, self._row)
             self.last_column = max(self.last_column, self._column)
         if self._kind == "e":

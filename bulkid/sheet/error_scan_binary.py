@@ -112,7 +112,7 @@ def _scan_xlsb_sheet(content: bytes, lengths: Sequence[int]) -> ErrorScan:
     """Scan the records of a worksheet; ``lengths`` are those of the shared strings."""
     errors: Errors = {}
     ranges: list[Range] = []
-    row = last_row = last_column = text = 0
+    row = last_row = last_column = text = cells = 0
     for kind, start, size in _xlsb_records(content):
         if kind == _BRT_ROW:
             row = _number(content, start, size, MAX_ROWS) + 1
@@ -120,6 +120,7 @@ def _scan_xlsb_sheet(content: bytes, lengths: Sequence[int]) -> ErrorScan:
             raise ScanError("its cells are stored in a short form that bulkid cannot read")  # calamine leaves them out
         elif _BRT_CELL_BLANK < kind <= _BRT_FORMULA_ERROR or kind == _BRT_CELL_RICH:
             column = _number(content, start, size, MAX_COLUMNS)
+            cells += 1
             last_row, last_column = max(last_row, row), max(last_column, column)
             if kind in {_BRT_CELL_ERROR, _BRT_FORMULA_ERROR}:
                 errors.setdefault(row, {})[column] = _ERROR_TEXTS.get(content[start + 8], "#N/A")
@@ -133,7 +134,7 @@ def _scan_xlsb_sheet(content: bytes, lengths: Sequence[int]) -> ErrorScan:
             ranges.append(((top, left), (bottom, right)))
             if len(ranges) > MAX_MERGED:
                 raise ScanError("it has too many merged cells")
-    return ErrorScan(errors, last_row * (last_column + 1), text, ranges=ranges)
+    return ErrorScan(errors, last_row * (last_column + 1), text, ranges=ranges, cells=cells)
 
 
 def with_whole_cells(stream: BinaryIO) -> BinaryIO:
@@ -281,7 +282,8 @@ def _scan_xls_sheet(book: bytes, position: int, cells: "_XlsCells") -> ErrorScan
             cells.add(kind, record)
     if cells.awaits_text:
         raise _no_text()
-    return ErrorScan(cells.errors, max((cells.last_row + 1) * (cells.last_column + 1), declared))
+    area = max((cells.last_row + 1) * (cells.last_column + 1), declared)
+    return ErrorScan(cells.errors, area, cells=cells.count)
 
 
 class _XlsCells:
@@ -295,7 +297,7 @@ class _XlsCells:
 
     def __init__(self, strings: int, *, is_biff8: bool, loses_texts: bool, never_calculates: bool) -> None:
         self.errors: Errors = {}
-        self.last_row = self.last_column = 0
+        self.last_row = self.last_column = self.count = 0
         self.awaits_text = False  # of a formula, in a record to come
         self._strings = strings
         self._is_biff8 = is_biff8
@@ -310,6 +312,7 @@ class _XlsCells:
         end = struct.unpack_from("<H", record, len(record) - 2)[0] if kind == _MULRK else column
         if max(column, end) > _LAST_XLS_COLUMN:
             raise ScanError(f"it has a cell in column {max(column, end) + 1}, where no .xls has one")
+        self.count += 1 + max(end - column, 0)
         self.last_row, self.last_column = max(self.last_row, row), max(self.last_column, end)
         if kind in {_LABEL, _RICH_LABEL}:
             self._require_whole_text(record[_XLS_CELL_HEAD:])

@@ -157,7 +157,12 @@ class _Tables(Handler):
             return
         if name == "table:table":
             self.found[self._table] = ErrorScan(
-                self._errors, self._area, self._characters, self._is_merged, is_indented=self._is_indented
+                self._errors,
+                self._area,
+                self._characters,
+                self._is_merged,
+                cells=self._shown,
+                is_indented=self._is_indented,
             )
             self._table = None
         elif name == "table:table-row":

@@ -9,15 +9,16 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from xml.parsers.expat import ExpatError
 
 from bulkid.errors import SheetError
 from bulkid.sheet.archive_parts import Archive, ScanError
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
-from bulkid.sheet.error_scan import MAX_AREA, MAX_TEXT, ErrorScan, Range, check_shared_strings, main_part, scan_xlsx
+from bulkid.sheet.error_scan import MAX_TEXT, ErrorScan, Range, check_shared_strings, largest_area, main_part, scan_xlsx
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb, with_whole_cells
 from bulkid.sheet.error_scan_ods import scan_ods, without_indents
 from bulkid.sheet.formula_escape import unescape_formula
@@ -66,7 +67,7 @@ def open_worksheet(stream: BinaryIO, source: str, kind: str, wanted: str | None)
     book = sheet_errors(source, lambda: CalamineWorkbook.from_filelike(io.BytesIO(stream.read())))
     name, guessed = _choose(book, source, wanted)
     found = _scanned(source, lambda: scan(name, book.sheet_names.index(name)))
-    _check_size(source, found.area, found.text)
+    _check_size(source, (found,))
     sheet = sheet_errors(source, lambda: book.get_sheet_by_name(name))
 
     ranges = sheet.merged_cell_ranges or found.ranges
@@ -92,11 +93,11 @@ def _scan_ahead(stream: BinaryIO, source: str, kind: str) -> tuple[Callable[[str
     """
     if kind == "xls":
         sheets = _scanned(source, lambda: scan_xls(stream))
-        _check_size(source, sum(each.area for each in sheets))
+        _check_size(source, sheets)
         return (lambda _, position: sheets[position]), stream
     if kind == "ods":
         tables = _scanned(source, lambda: scan_ods(stream))
-        _check_size(source, sum(each.area for each in tables.values()), sum(each.text for each in tables.values()))
+        _check_size(source, tables.values())
         if any(each.is_indented for each in tables.values()):
             stream = _scanned(source, lambda: without_indents(stream))
         return (lambda name, _: tables[name]), stream
@@ -247,10 +248,13 @@ def _scanned(source: str, scan: Callable[[], _T]) -> _T:
         raise _damaged(source, str(error)) from None
 
 
-def _check_size(source: str, area: int = 0, characters: int = 0) -> None:
-    if area > MAX_AREA:
+def _check_size(source: str, sheets: Collection[ErrorScan]) -> None:
+    """Refuse worksheets that take too much memory together."""
+    area, cells, characters = (sum(map(attrgetter(each), sheets)) for each in ("area", "cells", "text"))
+    largest = largest_area(cells)
+    if area > largest:
         raise SheetError(
-            f"{source}: the cells of the worksheet spread over {area:,} places, more than {MAX_AREA:,}.",
+            f"{source}: the {cells:,} cells of the worksheet spread over {area:,} places, more than {largest:,}.",
             hint="A stray cell far out does that: delete the rows and columns after the last one in use, and save.",
         )
     if characters > MAX_TEXT:

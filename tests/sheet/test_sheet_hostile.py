@@ -203,6 +203,31 @@ def test_what_the_quick_search_calls_harmless_is_what_the_parser_finds(pair: tup
     assert quick.area >= parsed.area
 
 
+def test_a_few_cells_may_not_spread_as_far_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bulkid.sheet.error_scan._ROOM_TO_SPREAD", 100)
+    for column, is_good in (("Q", True), ("R", False)):  # 4 * 5 places for the cells, 17 or 18 columns and 7 rows
+        row = f'<row r="7"><c r="A7"><v>1</v></c><c r="{column}7"><v>1</v></c></row>'
+        for spaces in "", " ":  # is searched, is parsed
+            rows = f'{HEAD}<row r="2"><c r="A2"{spaces}><v>1</v></c></row>{row}'
+            if is_good:
+                assert scanned(sheet_books.xlsx({"S": rows})).cells == 5
+                continue
+            message = refused(sheet_books.xlsx({"S": rows}))
+            assert message.startswith("s.xlsx: the 5 cells of the worksheet spread over 126 places, more than 120.")
+            assert "stray cell" in message
+
+
+@pytest.mark.parametrize("name", ["s.xlsx", "s.xlsb", "s.xls", "s.ods"])
+def test_so_it_is_in_every_format(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[list[sheet_books.Cell]] = [["name", "groups"], *[["r", None]] * 3, [None] * 9 + ["x"]]
+    content = sheet_books.every_format(rows)[name]
+    sheet = "S" if name.endswith(".ods") else None
+    monkeypatch.setattr("bulkid.sheet.error_scan._ROOM_TO_SPREAD", 50 - 4 * 6)
+    assert len(read(content, name, sheet=sheet)[1]) == 4
+    monkeypatch.setattr("bulkid.sheet.error_scan._ROOM_TO_SPREAD", 50 - 4 * 6 - 1)
+    assert "the 6 cells of the worksheet spread over 50 places" in refused(content, name, sheet=sheet)
+
+
 # --- xlsx: what is declared, shared or merged
 
 
@@ -348,7 +373,7 @@ def test_the_blank_rest_of_a_table_that_every_program_writes_is_no_harm() -> Non
         f"{text}</table:table-row>" for text in (row.format("name"), row.format("r"), row.format("#N/A"), below)
     )
     content = ods(rows)
-    assert scan_ods(io.BytesIO(content))["S"] == ErrorScan({3: {0: "#N/A"}}, 3, 9)
+    assert scan_ods(io.BytesIO(content))["S"] == ErrorScan({3: {0: "#N/A"}}, 3, 9, cells=3)
     _, found = read(content, "s.ods", sheet="S")
     assert [(each.row, bool(each.row_errors)) for each in found] == [(2, False), (3, True)]
 
