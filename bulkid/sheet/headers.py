@@ -263,6 +263,12 @@ def _list_columns(headers: Sequence[str], first: int) -> str:
     return ", ".join(names) + (", ..." if len(headers) > _MAX_NAMED_COLUMNS else "")
 
 
+def _first(columns: Sequence[str], between: str) -> str:
+    """Join what an error says of columns; of very many the first ones, and how many more there are."""
+    more = len(columns) - _MAX_NAMED_COLUMNS
+    return between.join(columns[:_MAX_NAMED_COLUMNS]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def _refuse_near_misses(headers: Sequence[str], keys: Sequence[str], fields: Sequence[str], ignored: set[int]) -> None:
     close = [
         (_typeable(headers[index]), alias, _known()[header_key(alias)])
@@ -271,9 +277,9 @@ def _refuse_near_misses(headers: Sequence[str], keys: Sequence[str], fields: Seq
     ]
     if close:
         header, _, name = close[0]
-        sentences = "; ".join(f'"{header}" is close to "{alias}" ({name})' for header, alias, name in close)
+        sentences = [f'"{header}" is close to "{alias}" ({name})' for header, alias, name in close]
         raise SheetError(
-            f"A column might be misspelt: {sentences}.",
+            f"A column might be misspelt: {_first(sentences, '; ')}.",
             hint=f'Correct the header, or say what it is: --map "{header}={name}", or --ignore-column "{header}".',
         )
 
@@ -323,7 +329,7 @@ def _refuse_duplicates(headers: Sequence[str], fields: Sequence[str], first: int
                 f"{column_label(headers, index, first=first)} ({column_letters(first + index)})" for index in columns
             ]
             raise SheetError(
-                f"{len(columns)} columns mean {name}: {', '.join(labels)}.",
+                f"{len(columns):,} columns mean {name}: {_first(labels, ', ')}.",
                 hint="Keep one of them, or rename the others; --ignore-column leaves one out by its header.",
             )
 

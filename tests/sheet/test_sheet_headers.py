@@ -213,3 +213,11 @@ def test_no_known_header_is_a_near_miss_of_itself(field: str, header: str) -> No
 
 def test_two_letter_words_are_too_short_to_be_near_anything() -> None:
     assert near_miss("ib") == ""
+
+
+@pytest.mark.parametrize("header", ["groups", "grups"])
+def test_an_error_names_the_first_of_very_many_columns(header: str) -> None:
+    with pytest.raises(SheetError) as caught:
+        fields_for_headers(["name", *[header] * 5000])
+    assert caught.value.message.endswith(" and 4,970 more.")
+    assert caught.value.message.count(f'"{header}"') == 30
