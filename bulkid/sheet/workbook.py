@@ -138,7 +138,7 @@ def _number_text(value: float) -> str:
     if abs(value) >= MAX_EXACT_NUMBER:
         digits, exponent = f"{float(value):.16E}".split("E")
         return f"{digits.rstrip('0').rstrip('.')}E{exponent}"
-    return str(int(value)) if value == int(value) else f"{value:.15g}"
+    return str(int(value)) if value == int(value) else f"{value:.15G}"
 
 
 def _check_content(stream: BinaryIO, source: str, kind: str) -> None:

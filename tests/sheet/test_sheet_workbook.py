@@ -172,6 +172,7 @@ def test_elements_may_have_a_prefix(prefix: str) -> None:
         (-0.0, "0"),
         (88.5, "88.5"),
         (0.1 + 0.2, "0.3"),
+        (0.0000001, "1E-07"),
         (999_999_999_999_999.0, "999999999999999"),
         (1e15, "1E+15"),
         (12345678901234568.0, "1.2345678901234568E+16"),
@@ -190,6 +191,18 @@ def test_elements_may_have_a_prefix(prefix: str) -> None:
 )
 def test_values_are_written_as_users_see_them(value: object, text: str) -> None:
     assert cell_text(value) == text  # type: ignore[arg-type]
+
+
+def test_number_formats_do_not_count_as_the_docs_say() -> None:
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.append(["name", "display_name"])
+    day = dt.datetime(2026, 1, 31)  # noqa: DTZ001 - spreadsheets know no zones
+    for value, number_format in ((88.0, "0.00"), (123, "00000"), (0.5, "0%"), (5, '0 "EUR"'), (day, "dd.mm.yyyy")):
+        book.active.append(["r", value])
+        book.active.cell(book.active.max_row, 2).number_format = number_format
+    _, rows = read(saved(book), "s.xlsx")
+    assert [row.cells[1] for row in rows] == ["88", "123", "0.5", "5", "2026-01-31"]
 
 
 @given(st.integers(-(10**15) + 1, 10**15 - 1))
