@@ -9,6 +9,7 @@ A function here imports a writer when it opens a file: every command reads this 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
@@ -64,6 +65,7 @@ class ReportFormat:
     always: bool = False  # written whether it was asked for or not
     choice: bool = True  # --format takes it
     needs_end: bool = False  # it cannot be begun before the run has ended
+    modules: tuple[str, ...] = ()  # that `begin` and its file import
 
 
 def _open(place: str, *arguments: object) -> Any:  # noqa: ANN401 - a file of the format's own kind
@@ -102,6 +104,13 @@ def wanted(names: Collection[str]) -> list[ReportFormat]:
     return sorted(entries, key=lambda entry: (not entry.always, entry.needs_end))
 
 
+def import_writers(names: Collection[str]) -> None:
+    """Import all that writes the formats of these names, besides those that are always written."""
+    for entry in wanted(names):
+        for module in entry.modules:
+            import_module(module)
+
+
 def written_before(folder: Path) -> frozenset[str]:
     """The names of the formats that are not always written, and whose file an earlier report has left in a folder."""
     optional = [entry for entry in FORMATS.values() if not entry.always]
@@ -132,6 +141,7 @@ for _entry in (
         begin=lambda content: _open("text_files:csv_report", content.folder, content.run.run_id),
         export=lambda target, columns: _open("text_files:csv_export", target, columns),
         always=True,
+        modules=("bulkid.report.text_files",),
     ),
     ReportFormat(
         name="xlsx",
@@ -148,6 +158,7 @@ for _entry in (
         ),
         export=lambda target, columns: _open("xlsx_files:WorkbookExport", target, columns),
         needs_end=True,
+        modules=("bulkid.report.summary_sheet", "xlsxwriter"),
     ),
     ReportFormat(
         name="jsonl",
@@ -156,6 +167,7 @@ for _entry in (
         purpose="the same for programs, one JSON object per row",
         begin=lambda content: _open("text_files:json_report", content.folder, content.run.run_id),
         export=lambda target, columns: _open("text_files:json_export", target, columns),
+        modules=("bulkid.report.text_files",),
     ),
     ReportFormat(
         name="retry",
@@ -165,6 +177,7 @@ for _entry in (
         begin=lambda content: _open("text_files:retry_sheet", content.folder, content.headers, content.fields),
         always=True,
         choice=False,
+        modules=("bulkid.report.text_files",),
     ),
 ):
     register(_entry)

@@ -41,6 +41,11 @@ def render_metrics(all_metrics: Iterable[RunMetrics]) -> bytes:
     return generate_latest(_registry(all_metrics))
 
 
+def import_library() -> None:
+    """Import the library, which the other functions import only when they need it."""
+    import prometheus_client  # noqa: F401 - as above
+
+
 def write_metrics(path: Path, all_metrics: Iterable[RunMetrics]) -> None:
     """Write the metrics to a file, whole or not at all. Programs of other users may read it, as the umask allows.
 

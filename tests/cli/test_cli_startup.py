@@ -176,6 +176,24 @@ def test_all_that_a_run_needs_later_is_loaded_before_its_first_request(
     assert needed <= loaded_before_the_first_request(tmp_path, text, *options)
 
 
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        pytest.param((), {"bulkid.report.text_files"}, id="text"),
+        pytest.param(
+            ("--format", "xlsx"),
+            {"bulkid.report.summary_sheet", "bulkid.report.xlsx_files", "bulkid.runs.rates", "xlsxwriter.workbook"},
+            id="workbook",
+        ),
+        pytest.param(("--metrics-file", "m.prom"), {"bulkid.report.prometheus", "prometheus_client"}, id="metrics"),
+    ],
+)
+def test_what_writes_the_report_is_loaded_before_the_first_request(
+    tmp_path: Path, options: tuple[str, ...], needed: set[str]
+) -> None:
+    assert needed <= loaded_before_the_first_request(tmp_path, "name,display_name\nroby,Another\n", *options)
+
+
 def test_what_notifies_is_loaded_before_the_first_request(tmp_path: Path) -> None:
     text = "name,display_name\nroby,Another\n"
     modules = loaded_before_the_first_request(tmp_path, text, BULKID_NOTIFY_FAILURE="json://127.0.0.1:9")

@@ -23,7 +23,7 @@ from bulkid.journal.store import RESUMABLE, Journal
 from bulkid.logs import log
 from bulkid.model import Phase, RowError, RunRecord, RunStatus, Status
 from bulkid.report.atomic import ReportError
-from bulkid.report.formats import ReportContent, wanted, written_before
+from bulkid.report.formats import ReportContent, import_writers, wanted, written_before
 from bulkid.report.summary import build_summary, how_to_resume
 from bulkid.report.writer import OpenReport, ReportFiles, write_report
 from bulkid.runs.options import RunResult
@@ -175,6 +175,22 @@ def nothing_summary(command: str, status: RunStatus = RunStatus.REFUSED) -> dict
     """Make the summary of a command that has read no row."""
     record = RunRecord("", 0.0, status, command, "", "", "", "", 0)
     return {**build_summary(record, {}, 0, None), "run_id": None}
+
+
+def import_what_concludes(folder: Path, formats: Collection[str], metrics_file: Path | None) -> None:
+    """Import all that :func:`conclude` and the metrics of a run need, before the run sends its first change.
+
+    An administrator may update bulkid during a run of many hours: what is imported later could be of another version.
+    """
+    names = {*formats, *written_before(folder)}
+    import_writers(names)
+    if any(entry.needs_end for entry in wanted(names)):
+        import bulkid.runs.rates
+    if metrics_file is not None:
+        import bulkid.journal.queries  # noqa: F401 - names are imported from it where they are used
+        from bulkid.report.prometheus import import_library
+
+        import_library()
 
 
 def write(
