@@ -88,7 +88,7 @@ def examine(stream: BinaryIO, source: str, options: SheetOptions, *, tabs: bool)
         raise _undecodable(stream, source, offset, says)
     sample = _sample(stream, encoding)
     if not sample.strip("\ufeff \t\r\n\0"):
-        raise empty_sheet(source)
+        raise _blank_sample(source, sample)
     first, *_ = _LINE_END.split(sample, maxsplit=1)
     separator = _sep_line(first)
     body = sample[len(first) + 1 :] if separator or is_type_line(first.rstrip(_PADDING)) else sample
@@ -365,6 +365,15 @@ def _sample(stream: BinaryIO, encoding: str) -> str:
         return text.read(_SAMPLE_CHARACTERS).lstrip("\ufeff")
     finally:
         text.detach()
+
+
+def _blank_sample(source: str, sample: str) -> SheetError:
+    if len(sample) < _SAMPLE_CHARACTERS - 1:  # a byte order mark is left out of it
+        return empty_sheet(source)
+    return SheetError(
+        f"{source} begins with more than {len(sample):,} blank characters.",
+        hint="Remove the blank lines above the headers, or check that the file is the right one.",
+    )
 
 
 def _sep_line(line: str) -> str:

@@ -355,3 +355,10 @@ def test_a_file_of_zeros_or_machine_code_is_no_text() -> None:
 @pytest.mark.parametrize("content", [b"", b"\n\n  \r\n", b"\xef\xbb\xbf", b"sep=;\n", "\ufeff".encode("utf-16")])
 def test_an_empty_text_is_said_to_be(content: bytes) -> None:
     assert "is empty" in refused(content)
+
+
+def test_a_text_that_begins_with_very_many_blank_lines_is_not_said_to_be_empty() -> None:
+    assert read("\n" * 60_000 + "name\nr\n")[1][0].row == 60_002
+    assert "is empty" in refused("\n" * 60_000)
+    message = refused("\n" * 70_000 + "name\nr\n")
+    assert message.startswith("s.csv begins with more than 65,536 blank characters. Remove the blank lines above")
