@@ -62,6 +62,7 @@ class Directory:
         self._groups = None if groups is None else {fold(group.id): group for group in groups}
         self._names: _ByName[Account] | None = None
         self._group_names: _ByName[Group] | None = None
+        self._former_names: Mapping[str, str] = _NOTHING
         self.everyone_id = self._find_everyone()
         """The id of the built-in group Everyone as the server writes it; "" when it is not known."""
 
@@ -88,6 +89,14 @@ class Directory:
         extended = copy(self)
         extended._set_groups([*(self.groups or ()), *more])  # noqa: SLF001 - a copy of this object
         return extended
+
+    def with_former_names(self, names: Mapping[str, str]) -> "Directory":
+        """The same accounts and groups, and names that groups had by their folded ids: they may be gone."""
+        if not names:
+            return self
+        named = copy(self)
+        named._former_names = names  # noqa: SLF001 - a copy of this object
+        return named
 
     def _set_groups(self, groups: Iterable[Group]) -> None:
         self._groups = {fold(group.id): group for group in groups}
@@ -157,7 +166,7 @@ class Directory:
     def group_name(self, group_id: str) -> str:
         """Give a group's name for people to read; the id itself when the group is not known."""
         group = self.group_with_id(group_id)
-        return group.name if group is not None and group.name else group_id
+        return (group.name if group is not None else self._former_names.get(fold(group_id))) or group_id
 
     def group_with_id(self, group_id: str) -> Group | None:
         """Find a group by its id only."""

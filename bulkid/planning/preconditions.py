@@ -5,7 +5,8 @@ and leave one alone that has changed since. A creation expects that no account h
 whole account that it is as it was, and that it has not logged in since.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from bulkid.errors import PermissionDeniedError
@@ -47,6 +48,7 @@ class PreconditionRules(NamedTuple):
         recreate: Whether accounts that a run deleted are made again.
         new_groups: Groups that the changes may name before they exist. One that another id has by now is that group.
         creates_groups: Whether the groups of these that do not exist are created; else they are gone.
+        group_names: Names that groups had when the changes were planned, by folded id; for messages.
     """
 
     expected_state: str
@@ -54,6 +56,7 @@ class PreconditionRules(NamedTuple):
     recreate: bool = False
     new_groups: tuple[Group, ...] = ()
     creates_groups: bool = False
+    group_names: Mapping[str, str] = MappingProxyType({})
 
 
 class _Attribute(NamedTuple):
@@ -185,7 +188,7 @@ class _Resolver:
     """Compares accounts with what is expected of them."""
 
     def __init__(self, directory: Directory, rules: PreconditionRules) -> None:
-        self._directory = directory
+        self._directory = directory.with_former_names(rules.group_names)
         self._rules = rules
         self._everyone = fold(directory.everyone_id)
         read = directory.accounts if directory.groups is not None and not self._everyone else None
@@ -320,7 +323,9 @@ class _Resolver:
                 key = fold(group)
                 if directory.group_with_id(group) is None and key not in self._stand_ins and key not in self._new:
                     change = f" ({precondition.description})" if precondition.description else ""
-                    return "group_gone", f"The group {quote(group)} does not exist any more{change}."
+                    name = directory.group_name(group)
+                    named = quote(group) if name == group else f"{quote(name)} ({group})"
+                    return "group_gone", f"The group {named} does not exist any more{change}."
         return None
 
 

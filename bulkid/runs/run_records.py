@@ -21,6 +21,12 @@ UNDO, PLAN = "undo", "plan"
 NEW_GROUPS = "new_groups"
 """Key of a run's stored options: the names of the groups that it creates, by their ids; written with the plan."""
 
+GROUP_NAMES = "group_names"
+"""Key of a run's stored options: the names of the groups that its plan changes, by their folded ids; for messages."""
+
+_MOST_GROUP_NAMES = 100
+"""Names of groups that a run keeps: every list of runs reads all that a run keeps."""
+
 RECREATE = "recreate"
 """Key of an undo's stored options: whether it makes accounts again that the run deleted."""
 
@@ -86,6 +92,11 @@ def has_preconditions(record: RunRecord, *, reconfirmed: bool) -> bool:
 def created_groups(options: Mapping[str, Any]) -> tuple[Group, ...]:
     """Return the groups that a run created, or is to create, from its stored options."""
     return tuple([Group(group_id, name) for group_id, name in (options.get(NEW_GROUPS) or {}).items()])
+
+
+def dump_group_names(names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options that keep the names of groups, by their folded ids; none if there are many."""
+    return {GROUP_NAMES: names} if 0 < len(names) <= _MOST_GROUP_NAMES else {}
 
 
 def new_record(

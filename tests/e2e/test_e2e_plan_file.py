@@ -103,6 +103,7 @@ def test_what_no_longer_fits_is_refused_row_by_row(planner: Bulkid, applier: Bul
     assert [row["name"] for row in refused[:3]] == ["robot-0001", "robot-0001", "robot-0002"]
     assert 'expected "Robot 1", found "Somebody\'s"' in refused[0]["error"]
     assert "in Finance: expected no, found yes" in refused[2]["error"]
+    assert 'The group "Customer Care" (' in refused[4]["error"]
     assert "+ Customer Care" in refused[4]["error"]
     assert (len(host.puts()), state_of(host)) == (sent, meddled)
 

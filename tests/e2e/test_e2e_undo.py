@@ -107,7 +107,7 @@ def test_a_group_that_is_gone_is_named(tmp_path: Path, host: Hosted) -> None:
     undo = run_id_of(bulkid, "undo", "last", code=1)
     report = bulkid.report(undo)
     assert [row["error_code"] for row in report] == ["group_gone"] * 3 + [""] * 3
-    assert gone in report[0]["error"]
+    assert f'The group "Trainees" ({gone}) does not exist any more' in report[0]["error"]
     assert "+ Trainees" in report[0]["error"]
 
 

@@ -223,6 +223,9 @@ def test_accounts_and_groups_that_are_gone_are_named() -> None:
     )
     assert [row_error.code for row_error in joined_gone.row_errors] == ["group_gone", "group_gone"]
     assert '"g-fin" does not exist any more' in joined_gone.row_errors[0].message
+    rules = PreconditionRules("as it was left", group_names={"g-fin": "Finance", "g-tra": "Trainees"})
+    named = resolve_preconditions([back], directory((left,), groups=GROUPS[:1]), rules)
+    assert 'The group "Trainees" (G-TRA) does not exist any more' in named.row_errors[0].message
     assert resolve_preconditions([back], directory((left,), groups=None), PreconditionRules("")).row_errors == ()
 
 

@@ -297,6 +297,13 @@ def test_a_group_that_is_gone_cannot_be_joined_again() -> None:
     assert [row_error.code for row_error in resolution.row_errors] == ["group_gone"]
 
 
+def test_a_created_account_that_lost_its_group_with_it_is_left_alone_and_the_group_is_named() -> None:
+    there = directory((*ACCOUNTS, MADE._replace(group_ids=())), (GROUPS[0], *GROUPS[2:]))
+    rules = EVERYTHING._replace(group_names={"g-fin": "Finance"})
+    (row_error,) = resolve_preconditions([inverse(creation())], there, rules).row_errors
+    assert (row_error.code, "in Finance: expected yes, found no" in row_error.message) == ("changed_since", True)
+
+
 def test_a_group_that_took_the_place_of_a_new_one_is_meant_by_its_id() -> None:
     other = Group("taken-id", "NEWCOMERS")
     left = account("made", "bot", "Bot", ("taken-id",))

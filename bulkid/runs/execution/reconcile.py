@@ -6,6 +6,7 @@ its own: a resume has it confirmed, and checks its change limit. Resuming an int
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -201,6 +202,17 @@ def _new_groups(
 def new_groups_in(directory: Directory) -> tuple[Group, ...]:
     """Return the groups of a directory that the run creates."""
     return tuple([group for group in directory.groups or () if group.type == NEW_GROUP])
+
+
+def changed_groups(plan: Plan, directory: Directory) -> dict[str, str]:
+    """Return the names of the groups that accounts join or leave by a plan, by their folded ids.
+
+    A run keeps them, since its items have ids alone: a later undo names a group that is gone by then.
+    """
+    changes = (*plan.changes, *plan.skipped_changes)
+    lists = {*map(attrgetter("add"), changes), *map(attrgetter("remove"), changes)}
+    ids = {group_id for groups in lists for group_id in groups}
+    return {fold(group_id): name for group_id in ids if (name := directory.group_name(group_id)) != group_id}
 
 
 def new_groups_of(items: Iterable[RunItem], names: Mapping[str, str]) -> Mapping[str, str]:

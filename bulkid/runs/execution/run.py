@@ -39,6 +39,7 @@ from bulkid.runs.execution.reconcile import (
     PlannedAgain,
     PlannedItems,
     SendPlan,
+    changed_groups,
     compare,
     is_deferred,
     items_to_resume,
@@ -51,7 +52,7 @@ from bulkid.runs.execution.reconcile import (
 from bulkid.runs.inputs.run_input import AccountLookup, Rows, RunInput, RunJournal
 from bulkid.runs.options import Context, Preview, RunOptions, RunResult, Target
 from bulkid.runs.run_metrics import COUNTERS_INTERVAL_S, LiveMetrics, sum_responses, with_run_metrics
-from bulkid.runs.run_records import APPROVED, NEW_GROUPS, has_preconditions, owner_of
+from bulkid.runs.run_records import APPROVED, NEW_GROUPS, dump_group_names, has_preconditions, owner_of
 from bulkid.sheet import SheetInfo
 from bulkid.text import count_of
 
@@ -368,10 +369,10 @@ class Execution:
         if self.options.approved:
             self._store_options({APPROVED: self.options.approved})
 
-    def _store_options(self, more: Mapping[str, Any]) -> None:
+    def _store_options(self, more: Mapping[str, Any], **fields: object) -> None:
         options = {**self.record.options, **more}
         self.record = replace(self.record, options=options)
-        self.journal.update_run(self.record.run_id, options=options)
+        self.journal.update_run(self.record.run_id, options=options, **fields)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
@@ -432,10 +433,11 @@ class Execution:
         def write() -> None:
             self.journal.add_plan(self.record.run_id, items)
             self._store_approval()
-            new_groups = new_groups_in(preview.directory)
+            new_groups = {group.id: group.name for group in new_groups_in(preview.directory)}
+            more = dump_group_names(changed_groups(plan, preview.directory))
             if new_groups:
-                self._store_options({NEW_GROUPS: {group.id: group.name for group in new_groups}})
-            self.journal.update_run(self.record.run_id, phase=Phase.PLANNED, counters=self.metrics())
+                more[NEW_GROUPS] = new_groups
+            self._store_options(more, phase=Phase.PLANNED, counters=self.metrics())
 
         await in_thread(write)
         log.info("run.planned", changes=len(plan.changes), accounts=plan.accounts, planned_puts=plan.planned_puts)

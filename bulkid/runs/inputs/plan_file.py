@@ -18,7 +18,7 @@ from bulkid.runs.execution.connection import base_of
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput
 from bulkid.runs.inputs.run_input import RunJournal
 from bulkid.runs.options import Preview, RunOptions, Target
-from bulkid.runs.run_records import NEW_GROUPS, PLAN, created_groups
+from bulkid.runs.run_records import GROUP_NAMES, NEW_GROUPS, PLAN, created_groups, dump_group_names
 from bulkid.sheet import CHUNK_ROWS, SheetInfo
 from bulkid.text import as_argument, printable_line
 
@@ -180,7 +180,9 @@ def read_plan_input(path: Path, source: str = "") -> PlanFileInput:
     head = loaded.head
     place = {"base_url": head.base_url, "organization_id": head.organization_id, "sandbox": head.sandbox}
     new_groups = {group.id: group.name for group in loaded.new_groups}
-    kept = {"fingerprint": loaded.fingerprint, **place, **({NEW_GROUPS: new_groups} if new_groups else {})}
+    kept = {"fingerprint": loaded.fingerprint, **place, **dump_group_names(loaded.group_names)}
+    if new_groups:
+        kept[NEW_GROUPS] = new_groups
     return PlanFileInput(
         source,
         _origin(source, place),
@@ -242,4 +244,9 @@ def _origin(source: str, place: Mapping[str, Any]) -> Origin:
 
 def _rules(kept: Mapping[str, Any]) -> PreconditionRules:
     """Return what holds for all changes of a plan file; ``kept`` are the values in the run's record."""
-    return PreconditionRules("as it was when the plan was made", new_groups=created_groups(kept), creates_groups=True)
+    return PreconditionRules(
+        "as it was when the plan was made",
+        new_groups=created_groups(kept),
+        creates_groups=True,
+        group_names=kept.get(GROUP_NAMES, {}),
+    )

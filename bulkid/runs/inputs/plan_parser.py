@@ -4,7 +4,7 @@ Files of version 1, which has only updates, and of version 2, which has no note,
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
@@ -47,6 +47,7 @@ class LoadedPlan:
     head: PlanFile  # without its accounts
     expected: list[Precondition]
     fingerprint: str
+    group_names: Mapping[str, str]  # by folded id; those of the groups that the accounts join and leave
 
     @property
     def new_groups(self) -> tuple[Group, ...]:
@@ -74,8 +75,12 @@ def read_plan(path: Path) -> LoadedPlan:
 
 
 def _loaded(head: PlanFile, accounts: Iterable[PlannedAccount], label: str, fingerprint: str) -> LoadedPlan:
-    expected = [precondition_of(account) for account in _consistent(head, accounts, label)]
-    return LoadedPlan(head, expected, fingerprint)
+    expected: list[Precondition] = []
+    names: dict[str, str] = {}
+    for account in _consistent(head, accounts, label):
+        expected.append(precondition_of(account))
+        names.update((fold(group.id), group.name) for groups in _group_lists(account) for group in groups)
+    return LoadedPlan(head, expected, fingerprint, names)
 
 
 _OPENING, _CLOSING = b'\n  "accounts": [\n', b"\n  ]"

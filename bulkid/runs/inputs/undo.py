@@ -9,7 +9,7 @@ from bulkid.planning.preconditions import DELETION_NOT_UNDONE, Precondition, Pre
 from bulkid.planning.undo import inverse, is_irreversible, may_have_changed, undo_obstacle
 from bulkid.report.summary import server_options
 from bulkid.runs.inputs.precomputed import Origin, PrecomputedInput, Unplannable
-from bulkid.runs.run_records import RECREATE, UNDO, created_groups
+from bulkid.runs.run_records import GROUP_NAMES, RECREATE, UNDO, created_groups
 from bulkid.text import count_of, fold, listing, quote
 
 _NAMED = 20
@@ -52,7 +52,12 @@ def undo_input(journal: Journal, undone: RunRecord, *, recreate: bool = False) -
         organization_id=undone.organization_id,
         sandbox=bool(undone.options.get("sandbox")),
     )
-    rules = PreconditionRules(f"as run {undone.run_id} left it", recreate=recreate, new_groups=created)
+    rules = PreconditionRules(
+        f"as run {undone.run_id} left it",
+        recreate=recreate,
+        new_groups=created,
+        group_names=undone.options.get(GROUP_NAMES, {}),
+    )
     return PrecomputedInput(
         f"undo of {undone.run_id}",
         origin,
