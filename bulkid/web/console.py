@@ -37,6 +37,7 @@ from bulkid.web.auth.sessions import Sessions
 from bulkid.web.auth.throttle import RefusalLimit
 from bulkid.web.auth.users import Authenticator
 from bulkid.web.job_runner import Job, JobRunner, StartEntry
+from bulkid.web.plots import WatchedPlots
 from bulkid.web.sse import RunFeeds
 from bulkid.web.start_checks import (
     changed_accounts,
@@ -130,6 +131,7 @@ class Console:
     uploads: Uploads = field(init=False)
     uploaded_sheets: UploadedSheets = field(init=False)
     run_feeds: RunFeeds = field(init=False)
+    watched_plots: WatchedPlots = field(init=False)
     refusals: RefusalLimit = field(init=False)  # of clients that are not signed in, by address
     user_refusals: RefusalLimit = field(init=False)  # by user
     export_lock: anyio.Lock = field(default_factory=anyio.Lock)  # held while an export is made
@@ -143,6 +145,7 @@ class Console:
             self.target, self.options, self.context, self.job_runner.spawn, self._mark_previewed
         )
         self.run_feeds = RunFeeds(self.run_browser, self.job_runner)
+        self.watched_plots = WatchedPlots(self.clock.monotonic)
         self.refusals = RefusalLimit(self.clock.monotonic)
         self.user_refusals = RefusalLimit(self.clock.monotonic, per_source=100, max_total=1000)
 

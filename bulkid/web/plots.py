@@ -3,10 +3,15 @@
 Horizontal places are percentages, so that a plot is as wide as the page and its letters keep their size.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
+import anyio
+
 from bulkid.report.rate import Rate, round_seconds
+
+MAX_AGE_S: Final = 5.0  # seconds for which the plots of a run under way are not made again
 
 _TOP: Final = 22  # pixels above the plot, for the label of the quota
 _BOTTOM: Final = 24  # below it, for the labels of the time
@@ -142,3 +147,21 @@ def duration(seconds: float, step: float | None = None) -> str:
     """A time in one unit: ``90 s``, ``5 min``; in that of ``step`` where it is given."""
     size, unit = next(((size, unit) for size, unit in _UNITS if (step or seconds) >= size), _UNITS[-1])
     return f"{round(seconds / size, 1):g} {unit}"
+
+
+class WatchedPlots:
+    """The plots of runs under way, made at most every few seconds for all users who watch a run together."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._made: dict[str, tuple[float, list[Plot]]] = {}  # by run: when they were made, and the plots
+        self._lock = anyio.Lock()
+
+    async def of(self, run_id: str, make: Callable[[], Awaitable[list[Plot]]]) -> list[Plot]:
+        """The plots of a run, at most ``MAX_AGE_S`` seconds old."""
+        async with self._lock:
+            now = self._monotonic()
+            self._made = {run: made for run, made in self._made.items() if now - made[0] < MAX_AGE_S}
+            if run_id not in self._made:
+                self._made[run_id] = now, await make()
+            return self._made[run_id][1]

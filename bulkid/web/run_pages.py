@@ -54,8 +54,8 @@ async def recent_quota_plots(console: Console) -> list[Plot]:
     return [plot_of(rate, _plot_name("recent", index), ago=True, small=True) for index, rate in enumerate(rates)]
 
 
-async def _rate_plots(console: Console, line: RunListItem) -> list[Plot]:
-    rates = await in_thread(console.run_browser.rates, line.run)
+async def _rate_plots(console: Console, run: RunRecord) -> list[Plot]:
+    rates = await in_thread(console.run_browser.rates, run)
     return [plot_of(rate, _plot_name("rate", index)) for index, rate in enumerate(rates)]
 
 
@@ -66,7 +66,8 @@ def _plot_name(prefix: str, index: int) -> str:
 
 async def rate(request: web.Request) -> web.StreamResponse:
     """The plots of a run's rate, as a part of its page."""
-    plots = await _rate_plots(console_of(request), await found_run(request))
+    console, record = console_of(request), await _found_record(request)
+    plots = await console.watched_plots.of(record.run_id, partial(_rate_plots, console, record))
     return page(request, "run_rate.html", plots=plots)
 
 
@@ -138,7 +139,7 @@ async def run(request: web.Request) -> web.StreamResponse:
     return page(
         request,
         "run.html",
-        plots=await _rate_plots(console, line),
+        plots=await _rate_plots(console, line.run),
         line=line,
         run=line.run,
         outcome=outcome_of(line),
@@ -237,13 +238,21 @@ async def found_run(request: web.Request, run_id: str = "") -> RunListItem:
         raise RefusedError(404, error.message, error.hint) from None
 
 
+async def _found_record(request: web.Request) -> RunRecord:
+    """The record of the run that the address names, without a count of its rows; raises RefusedError (404)."""
+    try:
+        return await in_thread(console_of(request).run_browser.record, request.match_info["run"])
+    except UsageError as error:
+        raise RefusedError(404, error.message, error.hint) from None
+
+
 async def events(request: web.Request) -> web.StreamResponse:
     """The live figures of a run, as server-sent events. Each holds the whole state, so that one may be missed.
 
     The stream ends with the session; the event ``ended`` lets the page be loaded again, which asks the user to sign in.
     """
     console = console_of(request)
-    line = await found_run(request)
+    run_id = (await _found_record(request)).run_id
     async with sse_response(request) as response:
         is_known = True  # whether the state of the run and of the session could be read
 
@@ -259,7 +268,7 @@ async def events(request: web.Request) -> web.StreamResponse:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(end_with_session)
             with suppress(*_DISCONNECTED):
-                async with aclosing(console.run_feeds.watch(line.run.run_id)) as states:
+                async with aclosing(console.run_feeds.watch(run_id)) as states:
                     try:
                         async for text in states:
                             await response.send(text, event="state", retry=RECONNECT_MS)

@@ -2,16 +2,20 @@
 
 import re
 
+import anyio
 import jinja2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bulkid.errors import UsageError
 from bulkid.report.rate import Intervals, Rate, Settled
+from bulkid.runs import RunBrowser
 from bulkid.text import count_of
 from bulkid.web.pages import TEMPLATES
-from bulkid.web.plots import duration, grid_values, plot_of
+from bulkid.web.plots import MAX_AGE_S, Plot, WatchedPlots, duration, grid_values, plot_of
 from bulkid.web.run_pages import recent_quota_plots
+from tests.support.fake_clock import FakeClock
 from tests.support.web_console import World, run_id_of, sheet
 
 points = st.lists(st.builds(Settled, st.integers(0, 10_000), st.integers(0, 10_000)), max_size=130)
@@ -95,3 +99,39 @@ async def test_the_page_of_a_run_shows_its_rate_and_the_last_hour_has_it_too(con
     points = recent.rate.points
     assert recent.rate.span_s == 3600
     assert sum(sum(point) for point in points) == 30 * min(recent.rate.intervals.per_window, len(points))
+
+
+async def test_the_plots_of_a_run_are_made_once_for_all_users_who_watch_it() -> None:
+    clock, made = FakeClock(), list[str]()
+    watched = WatchedPlots(clock.monotonic)
+
+    async def ask(run_id: str) -> None:
+        async def make() -> list[Plot]:
+            await anyio.lowlevel.checkpoint()
+            made.append(run_id)
+            return [plot_of(_rate(Settled(len(made))), name=run_id)]
+
+        assert [plot.name for plot in await watched.of(run_id, make)] == [run_id]
+
+    for _ in range(2):
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(ask, f"run{number % 2}")
+        assert sorted(made) == ["run0", "run1"]
+        clock.advance(MAX_AGE_S)
+        made.clear()
+
+
+async def test_a_user_who_watches_a_run_costs_no_count_of_its_rows(
+    console: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = run_id_of(await console.browser.start(await console.browser.preview("a.csv", sheet(1))))
+    await console.browser.run_ended(run_id)
+
+    def count(_browser: RunBrowser, _run_id: str) -> None:
+        raise UsageError("The rows were counted.")
+
+    monkeypatch.setattr(RunBrowser, "run", count)
+    for part in ("rate", "events"):
+        assert (await console.browser.get(f"/runs/{run_id}/{part}")).status == 200
+        assert (await console.browser.get(f"/runs/nothing/{part}")).status == 404
