@@ -1,7 +1,9 @@
 """An account is called deleted or unknown only after a look-up of its own, or a complete list without it."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -83,6 +85,34 @@ async def test_an_id_that_the_list_does_not_show_is_looked_up_by_itself(tmp_path
     assert [(row_error.value, row_error.code) for row_error in found.row_errors] == [("nobody", "unknown_account")]
     assert "No robot account has the id" in found.row_errors[0].message
     assert {line for line in server.asked if "/" in line} == {"GET RobotAccount/hidden", "GET RobotAccount/nobody"}
+
+
+@pytest.mark.parametrize("hidden", [21, 40, 60])
+async def test_many_that_a_list_does_not_show_are_looked_up_if_one_of_a_few_exists(tmp_path: Path, hidden: int) -> None:
+    """A list may be consistent and leave accounts out: to delete them must not end as if they were deleted already."""
+    async with Sandbox(SandboxOptions(accounts=70, limits=())) as server:
+        ids = list(server.state.accounts)[:60]
+        for each in ids[hidden:]:
+            server.state.delete(each)
+        real = server.state.listing
+        server.state.listing = lambda *args, **more: [  # type: ignore[method-assign]
+            each for each in real(*args, **more) if each.id not in ids
+        ]
+        path = sheet(tmp_path, ("id", "action"), [(each, "delete") for each in ids])
+        result = await runs.run(path, target_of(server), options(tmp_path, allow_delete=True), context(tmp_path))
+        assert not server.state.accounts.keys() & set(ids)
+    found = Counter(row["status"] for row in report(result))
+    assert found == Counter(deleted=hidden, unchanged=60 - hidden)
+
+
+async def test_many_that_do_not_exist_cost_three_look_ups(tmp_path: Path) -> None:
+    server = Identity([account("a")])
+    ids = [str(UUID(int=number)) for number in range(60)]
+    async with server.served():
+        found = await plan(sheet(tmp_path, ("id",), [(each,) for each in ids]), server.target, tmp_path)
+    assert [row_error.code for row_error in found.row_errors] == ["unknown_account"] * 60
+    looked_up = [line.rpartition("/")[2] for line in server.asked if "GET RobotAccount/" in line]
+    assert sorted(looked_up) == [ids[0], ids[20], ids[40]]
 
 
 def _without(account_id: str, answer: tuple[int, Any]) -> tuple[int, Any]:

@@ -41,6 +41,9 @@ PAGES_AHEAD = 16
 MAX_LOOK_UPS = 20
 """Missing accounts that are always looked up by id; more are only if reading the list again takes more GETs."""
 
+TRIED_IDS = 3
+"""How many are looked up of more that a complete list does not show: if one exists, the list is not to be trusted."""
+
 MAX_READINGS = 3
 """How often the list is read if it changes during each reading."""
 
@@ -337,16 +340,23 @@ class _AccountReader:
     async def _settle_missing(self, listing: Listing) -> bool:
         """Find out whether the accounts exist that the list did not show. Return False to read the list again."""
         ids, look_up_limit = self._missing_ids(), max(MAX_LOOK_UPS, listing.pages)
-        if len(ids) <= look_up_limit:
-            await self._each(self._look_up, ids)
+        if len(ids) <= look_up_limit or (listing.complete and await self._leaves_out_some(ids)):
+            await self._each(self._look_up, self._missing_ids())
         elif listing.complete:
-            self.absent.update(map(fold, ids))
+            self.absent.update(map(fold, self._missing_ids()))
         if listing.complete:  # no account has a name that is not in the list
             return True
         names = self._missing_names()
         if len(names) <= look_up_limit:
             await self._each(self._search, names)
         return not (self._missing_ids() or self._missing_names())
+
+    async def _leaves_out_some(self, ids: Sequence[str]) -> bool:
+        """Whether one of a few missing accounts exists after all. A server may refuse ids that are no GUIDs."""
+        guids = [each for each in ids if _GUID.fullmatch(each)]
+        tried = guids[:: max(1, len(guids) // TRIED_IDS)][:TRIED_IDS]
+        await self._each(self._look_up, tried)
+        return any(key in self.accounts or key in self.consumed for key in map(fold, tried))
 
     def _mark_uncertain(self, listing: Listing, *, changed: bool) -> None:
         """Record why it is not known whether the missing accounts exist."""
