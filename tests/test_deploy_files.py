@@ -22,6 +22,7 @@ import yaml
 from bulkid import __version__
 from bulkid.config.settings import SETTINGS
 from bulkid.jobfile.read import read_job
+from tests.support.bulkid_command import LONGEST_S
 from tests.support.programs import missing, program
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -182,7 +183,7 @@ def test_compose_takes_its_file() -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=LONGEST_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -245,7 +246,7 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=LONGEST_S,
     )
     assert (done.returncode, done.stderr) == (0, "")
 

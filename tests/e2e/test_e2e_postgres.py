@@ -21,7 +21,7 @@ from bulkid.journal.store import open_journal
 from tests.support.bulkid_command import ORGANIZATION, Bulkid
 from tests.support.postgres_server import PASSWORD, PostgresServer, shared_server, start_server
 from tests.support.processes import Life, World, bulkid_for, check_report, no_traceback
-from tests.support.sandbox_host import Hosted, hosted
+from tests.support.sandbox_host import Hosted, hosted, slow_puts, wait_for_puts
 
 ROWS = 200
 LATENCY_S = 0.03
@@ -78,11 +78,14 @@ def test_a_run_that_was_killed_is_resumed_from_another_host(server: Hosted, tmp_
     world = World(server, host(server, tmp_path / "one", database), rows)
     other = host(server, tmp_path / "two", database)
     wanted, begun = world.sheet("moved"), world.now()
-    with Life(world.bulkid, "run", "moved.csv", "--yes", "--rate", "20") as life:
-        assert life.wait_for("send")
+    slow_puts(server, 20)  # so that the run goes on for a minute
+    first = server.requests()["PUT"] + 1
+    with Life(world.bulkid, "run", "moved.csv", "--yes") as life:
+        wait_for_puts(server, first)
         busy = other("resume", "--yes")
         assert busy.returncode == 6, busy.stderr
         assert str(life.process.pid) in busy.stderr
+    server.set_faults()
     world.settle(LATENCY_S)
     sent = world.puts(begun)
     assert 0 < len(sent) < rows, "killed in the middle"

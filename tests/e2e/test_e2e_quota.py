@@ -12,7 +12,7 @@ from bulkid.model import QuotaRule
 from bulkid.sandbox.options import Faults
 from tests.support.bulkid_command import Bulkid, connected_to
 from tests.support.command_output import statuses, summary_of
-from tests.support.sandbox_host import Hosted, after_puts, hosted, meanwhile, set_faults, wait_for_puts
+from tests.support.sandbox_host import Hosted, hosted, meanwhile, set_faults, wait_for_puts
 from tests.support.sheets import renames
 
 RULE = QuotaRule("PUT", 20, 0.5)
@@ -60,12 +60,17 @@ def test_a_quota_that_others_use_too_is_survived(tmp_path: Path) -> None:
         bulkid = connected_to(tmp_path, host.url)
 
         def take_the_rest() -> None:
-            """Another client of the same server takes what is left of the window, while three PUTs are on their way."""
+            """Another client of the same server takes what is left of the window."""
             while host.sandbox.limits.admit("PUT", time.monotonic()) is None:
                 pass
 
-        after_puts(host, 5, take_the_rest)
-        done = bulkid("run", "sheet.csv", "--yes", "--json", "--quota", "PUT=20/1", "--concurrency", "4")
+        def until_one_is_refused(ended: threading.Event) -> None:
+            wait_for_puts(host, 5)
+            while not (ended.wait(0.01) or any(entry.status == 429 for entry in host.puts())):
+                host.portal.call(take_the_rest)
+
+        with meanwhile(until_one_is_refused):
+            done = bulkid("run", "sheet.csv", "--yes", "--json", "--quota", "PUT=20/1", "--concurrency", "4")
         assert done.returncode == 0, done.stderr
         summary = summary_of(done)
         refused = [entry for entry in host.puts() if entry.status == 429]
