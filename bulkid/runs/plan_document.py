@@ -11,7 +11,7 @@ from bulkid.clock import iso_utc
 from bulkid.consume import batched
 from bulkid.model import Action
 from bulkid.report.atomic import AtomicFile
-from bulkid.report.xlsx_files import HEADER_COLOURS, Table, WorkbookFile, text_cell
+from bulkid.report.xlsx_files import HEADER_COLOURS, Table, WorkbookFile, height, print_settings, text_cell
 from bulkid.resources.field import Mark
 from bulkid.runs import descriptions
 from bulkid.runs.options import Preview
@@ -26,6 +26,7 @@ _DELETIONS: Final = ("Account", "Account id", "Last login", "Created")
 _INVALID: Final = ("Row", "Column", "Value", "Problem")
 _WIDTHS: Final = {"Account": (12, 40), "Changes": (30, 90), "Account id": (20, 38), "Row": (8, 8), "Column": (10, 30)}
 _ANY_WIDTH: Final = (12, 80)
+_FRONT_WIDTH: Final = 100  # of the column of the summary, in characters
 _LONGEST_VALUE: Final = 80  # characters of a cell that is invalid; the sheet has it whole
 _BATCH: Final = 500  # rows of a workbook that are handed on together
 
@@ -214,10 +215,12 @@ class _PlanWorkbook(WorkbookFile[Cells]):
         super().__init__(target)
         self.book.set_properties({"title": _title(preview), "comments": _MARK})
         front = self.book.add_worksheet("Plan")
-        front.set_column(0, 0, 100)
+        print_settings(front, "Plan")
+        front.set_column(0, 0, _FRONT_WIDTH)
         heading, plain = self.add_style(HEADER_COLOURS, bold=True), self.book.add_format({"text_wrap": True})
         self.put(front, 0, 0, _title(preview), heading)
         for line, text in enumerate(_summary(preview, now), 1):
+            front.set_row(line, height(text, _FRONT_WIDTH))  # LibreOffice does not find it by itself
             self.put(front, line, 0, text, plain)
         has_deletions = any(_deletions(preview))
         self._deletions = self._worksheets(self._table("Deletions", _DELETIONS)) if has_deletions else None

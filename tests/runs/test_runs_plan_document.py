@@ -3,11 +3,13 @@
 import html
 import re
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from openpyxl import load_workbook
 from python_calamine import CalamineWorkbook
 
 from bulkid.errors import UsageError
@@ -56,6 +58,14 @@ def test_a_document_names_target_counts_changes_and_invalid_rows(ending: str, tm
         "Wrong.",
     ):
         assert words in shown
+
+
+def test_a_long_line_of_a_workbook_gets_the_height_that_it_takes(tmp_path: Path) -> None:
+    with closing(load_workbook(save_plan(a_plan("long " * 30), tmp_path / "plan.xlsx"))) as book:
+        front = book["Plan"]
+        lines = {str(row[0].value): front.row_dimensions[row[0].row].height for row in front.iter_rows()}
+    assert lines["1 rename, 1 join, 1 leave"] is None
+    assert [height for text, height in lines.items() if text.startswith("Finance -1")] == [30]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
