@@ -25,6 +25,8 @@ _MAX_SPACES = 10_000  # that one element stands for
 _SPACES = {f"urn:oasis:names:tc:opendocument:xmlns:{prefix}:1.0": prefix for prefix in ("office", "table", "text")}
 """The prefixes that every program gives to these namespaces; calamine knows no others."""
 _VALUES = frozenset(f"office:{kind}" for kind in ("value", "date-value", "time-value", "boolean-value", "string-value"))
+_TIME_OF_DAY = re.compile(r"PT(?:[01]\d|2[0-3])H\d\dM\d\d(?:\.\d+)?S")
+"""The values of the type ``time`` that calamine reads as a time. It gives others as they are: ``PT30H05M00S``."""
 _BREAKS = {"text:tab": "\t", "text:line-break": "\n"}
 _CONTENT = "content.xml"
 _OTHER_PARTS = ("mimetype", "META-INF/manifest.xml")  # that calamine reads
@@ -237,6 +239,8 @@ def _corrected(shown: str, attributes: Mapping[str, str], *, is_shown: bool, is_
     is_calculated = is_valued or shown or kind == "string" or (kind is None and is_shown)
     if "table:formula" in attributes and not is_calculated:
         return NOT_CALCULATED
+    if kind == "time" and shown and not _TIME_OF_DAY.fullmatch(attributes.get("office:time-value", "")):
+        return shown
     if is_valued and attributes.get("office:string-value") != "":
         return None
     is_blank = is_valued or kind != "string"

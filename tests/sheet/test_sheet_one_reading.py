@@ -196,6 +196,7 @@ def test_the_0_of_a_formula_that_its_program_did_not_calculate_is_no_value() -> 
 # --- ods
 
 TEXT = '<table:table-cell office:value-type="string"'
+TIME = '<table:table-cell office:value-type="time" office:time-value'
 
 
 def with_cell(cell: str) -> bytes:
@@ -224,6 +225,8 @@ def test_errors_and_uncalculated_formulas_of_ods_are_found_in_any_language(cell:
     [
         ("<table:table-cell><text:p>Finance</text:p></table:table-cell>", "Finance"),
         ('<table:table-cell office:value-type="float"><text:p>5</text:p></table:table-cell>', "5"),
+        (f'{TIME}="PT07H05M00S"><text:p>7:05</text:p></table:table-cell>', "07:05:00"),
+        (f'{TIME}="PT30H05M00S"><text:p>30:05:00</text:p></table:table-cell>', "30:05:00"),
         (f"{TEXT}><text:p>Fin<text:line-break/>HR</text:p></table:table-cell>", "Fin\nHR"),
         (f"{TEXT}><text:p>Fin</text:p><text:p>HR</text:p></table:table-cell>", "Fin\nHR"),
         (f'{TEXT}><text:p>R<text:s text:c="2"/>D</text:p></table:table-cell>', "R  D"),
