@@ -1,14 +1,15 @@
 """Opening a sheet, whatever it is stored in, and reading it row by row in chunks."""
 
+import _thread
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import BinaryIO, Final, NamedTuple, Self, cast
 
 from bulkid.errors import InterruptedRunError, SheetError
@@ -398,10 +399,12 @@ def _spool(source: BinaryIO, label: str, token: CancelToken) -> BinaryIO:
     """Copy a stream to where it can be read twice.
 
     The copying has a thread of its own, which ends with the process: a pipe may bring nothing more and never end, and
-    no system lets another thread end that wait.
+    no system lets another thread end that wait. A signal may raise at any moment here. It would leave the locks of
+    ``threading`` in disorder (``RuntimeError: release unlocked lock``), so that this starts the thread and waits for it
+    by functions that are written in C.
     """
     spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_IN_MEMORY)  # noqa: SIM115 - the caller's stack closes it
-    finished = threading.Event()
+    finished: SimpleQueue[None] = SimpleQueue()
     failures: list[OSError | ValueError] = []
 
     def copy() -> None:
@@ -410,12 +413,12 @@ def _spool(source: BinaryIO, label: str, token: CancelToken) -> BinaryIO:
         except (OSError, ValueError) as error:  # ValueError: standard input, or what it is copied to, is closed
             failures.append(error)
         finally:
-            finished.set()
+            finished.put(None)
 
-    token.on_cancel(finished.set)
+    token.on_cancel(lambda: finished.put(None))
     try:
-        threading.Thread(target=copy, daemon=True).start()
-        while not finished.wait(_SIGNALS_S):
+        _thread.start_new_thread(copy, ())
+        while not _came(finished, _SIGNALS_S):
             pass
     except BaseException:  # an interrupt too must not leave the spool open; it is raised again
         spool.close()
@@ -426,3 +429,11 @@ def _spool(source: BinaryIO, label: str, token: CancelToken) -> BinaryIO:
             raise InterruptedRunError(f"The reading of {label} was stopped.")
         raise _unreadable(label, failures[0])
     return cast("BinaryIO", spool)  # it has every method of one since Python 3.11, only not the type
+
+
+def _came(queue: SimpleQueue[None], timeout_s: float) -> bool:
+    try:
+        queue.get(timeout=timeout_s)
+    except Empty:
+        return False
+    return True

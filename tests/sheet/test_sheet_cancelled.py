@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import anyio
 import anyio.lowlevel
@@ -16,7 +16,7 @@ import pytest
 
 from bulkid import runs
 from bulkid.errors import InterruptedRunError, SheetError
-from bulkid.sheet import CancelToken, SheetOptions, open_sheet, open_sheet_file
+from bulkid.sheet import CancelToken, SheetOptions, open_sheet, open_sheet_file, reader
 from bulkid.sheet import isolation as isolation_module
 from bulkid.sheet.child_process import Limits
 from tests.support.bulkid_command import Bulkid, end_of
@@ -252,6 +252,50 @@ def test_no_child_outlives_a_parent_that_is_killed(tmp_path: Path, program: str,
         assert reported.read(1) == b"x"
         parent.kill()
         assert reported.read() == b""  # parent and child have let go of it, so both have ended
+
+
+class _Endless(io.BytesIO):
+    """A pipe that brings nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = threading.Event()
+
+    def read(self, _: int | None = -1) -> bytes:
+        self.ended.wait()
+        return b""
+
+
+def _spool_until(moment: int, source: BinaryIO) -> None:
+    """Wait for a stream as for standard input, and raise as a signal does, at a moment counted in calls and returns."""
+    events = 0
+
+    def count(*_: object) -> None:
+        nonlocal events
+        events += 1
+        if events == moment:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    def spool(**_: object) -> io.BytesIO:
+        sys.setprofile(count)
+        return io.BytesIO()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader.tempfile, "SpooledTemporaryFile", spool)
+        try:
+            reader._spool(source, "s", CancelToken())
+        finally:
+            sys.setprofile(None)
+
+
+def test_a_signal_at_any_moment_of_a_wait_for_input_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "_SIGNALS_S", 0.001)
+    source = _Endless()
+    for moment in range(1, 60):
+        with pytest.raises(KeyboardInterrupt):
+            _spool_until(moment, source)
+    source.ended.set()
 
 
 WAITING = """
