@@ -77,6 +77,7 @@ class ErrorScan:
     merged: bool = False  # whether it has merged cells, where calamine does not say so
     ranges: Sequence[Range] = ()  # the merged cells, where calamine does not give them
     cells: int = 0  # that hold something, or more
+    declared: int = 0  # places that an .xls declares: calamine makes room for them, and does not fill it
     is_indented: bool = False  # of an .ods: white space stands between the tags of its table
 
 

@@ -282,8 +282,8 @@ def _scan_xls_sheet(book: bytes, position: int, cells: "_XlsCells") -> ErrorScan
             cells.add(kind, record)
     if cells.awaits_text:
         raise _no_text()
-    area = max((cells.last_row + 1) * (cells.last_column + 1), declared)
-    return ErrorScan(cells.errors, area, cells=cells.count)
+    area = (cells.last_row + 1) * (cells.last_column + 1)
+    return ErrorScan(cells.errors, area, cells=cells.count, declared=declared)
 
 
 class _XlsCells:

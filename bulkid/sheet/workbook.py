@@ -18,7 +18,16 @@ from xml.parsers.expat import ExpatError
 from bulkid.errors import SheetError
 from bulkid.sheet.archive_parts import Archive, ScanError
 from bulkid.sheet.cells import MAX_EXACT_NUMBER, trim
-from bulkid.sheet.error_scan import MAX_TEXT, ErrorScan, Range, check_shared_strings, largest_area, main_part, scan_xlsx
+from bulkid.sheet.error_scan import (
+    MAX_AREA,
+    MAX_TEXT,
+    ErrorScan,
+    Range,
+    check_shared_strings,
+    largest_area,
+    main_part,
+    scan_xlsx,
+)
 from bulkid.sheet.error_scan_binary import PasswordError, scan_xls, scan_xlsb, with_whole_cells
 from bulkid.sheet.error_scan_ods import scan_ods, without_indents
 from bulkid.sheet.formula_escape import unescape_formula
@@ -250,11 +259,13 @@ def _scanned(source: str, scan: Callable[[], _T]) -> _T:
 
 def _check_size(source: str, sheets: Collection[ErrorScan]) -> None:
     """Refuse worksheets that take too much memory together."""
-    area, cells, characters = (sum(map(attrgetter(each), sheets)) for each in ("area", "cells", "text"))
-    largest = largest_area(cells)
-    if area > largest:
+    names = ("area", "declared", "cells", "text")
+    area, declared, cells, characters = (sum(map(attrgetter(each), sheets)) for each in names)
+    for places, most in ((area, largest_area(cells)), (declared, MAX_AREA)):
+        if places <= most:
+            continue
         raise SheetError(
-            f"{source}: the {cells:,} cells of the worksheet spread over {area:,} places, more than {largest:,}.",
+            f"{source}: the {cells:,} cells of the worksheet spread over {places:,} places, more than {most:,}.",
             hint="A stray cell far out does that: delete the rows and columns after the last one in use, and save.",
         )
     if characters > MAX_TEXT:

@@ -388,6 +388,13 @@ def test_a_note_on_an_error_cell_does_not_hide_it() -> None:
 # --- binary formats
 
 
+def test_an_xls_that_declares_a_whole_sheet_is_read() -> None:
+    """As some programs write it, whatever the sheet holds."""
+    declared = struct.pack("<HH", 0x0200, 14) + struct.pack("<IIHHH", 0, 65536, 0, 256, 0)
+    book = sheet_books.xls({"S": [["name"], ["r"]]}, inside=declared)
+    assert [row.cells for row in read(book, "s.xls")[1]] == [("r",)]
+
+
 def test_a_declared_area_in_xls_is_not_made_room_for() -> None:
     declared = struct.pack("<HH", 0x0200, 14) + struct.pack("<IIHHH", 0, 0xFFFFFFF0, 0, 256, 0)
     assert "stray cell" in refused(sheet_books.xls({"S": [["name"], ["r"]]}, inside=declared), "s.xls")
