@@ -1031,7 +1031,7 @@ def test_a_file_whose_error_shows_only_far_down_fails_and_holds_up_no_other(inbo
     served(work)
     assert inbox.places() == {"failed": ["a.csv"], "archive": ["b.csv"]}
     (beside,) = (path for path in (inbox.folder / "failed").iterdir() if not path.name.endswith("a.csv"))
-    assert "row 60001 opens a double quote" in beside.read_text(encoding="utf-8")
+    assert "row 60,001 opens a double quote" in beside.read_text(encoding="utf-8")
 
 
 # --- killed between any two steps
