@@ -154,14 +154,16 @@ class WatchedPlots:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._made: dict[str, tuple[float, list[Plot]]] = {}  # by run: when they were made, and the plots
+        self._made: dict[str, tuple[float, list[Plot]]] = {}  # by run: when they were ready, and the plots
         self._lock = anyio.Lock()
 
     async def of(self, run_id: str, make: Callable[[], Awaitable[list[Plot]]]) -> list[Plot]:
-        """The plots of a run, at most ``MAX_AGE_S`` seconds old."""
+        """The plots of a run, made now or within the last ``MAX_AGE_S`` seconds."""
         async with self._lock:
             now = self._monotonic()
             self._made = {run: made for run, made in self._made.items() if now - made[0] < MAX_AGE_S}
             if run_id not in self._made:
-                self._made[run_id] = now, await make()
+                plots = await make()
+                # The time after they are made: the users who waited take them, however long that took.
+                self._made[run_id] = self._monotonic(), plots
             return self._made[run_id][1]

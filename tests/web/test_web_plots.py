@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bulkid.errors import UsageError
+from bulkid.errors import StateError, UsageError
 from bulkid.report.rate import Intervals, Rate, Settled
 from bulkid.runs import RunBrowser
 from bulkid.text import count_of
@@ -120,6 +120,36 @@ async def test_the_plots_of_a_run_are_made_once_for_all_users_who_watch_it() -> 
         assert sorted(made) == ["run0", "run1"]
         clock.advance(MAX_AGE_S)
         made.clear()
+
+
+async def test_plots_that_take_longer_to_make_than_they_are_kept_are_made_once_too() -> None:
+    clock, made = FakeClock(), list[int]()
+    watched = WatchedPlots(clock.monotonic)
+
+    async def make() -> list[Plot]:
+        await anyio.lowlevel.checkpoint()
+        clock.advance(2 * MAX_AGE_S)
+        made.append(1)
+        return []
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(watched.of, "run", make)
+    assert len(made) == 1
+
+
+async def test_plots_that_cannot_be_made_are_made_for_the_next_user() -> None:
+    watched = WatchedPlots(FakeClock().monotonic)
+
+    async def fail() -> list[Plot]:
+        raise StateError("The database cannot be reached.")
+
+    async def make() -> list[Plot]:
+        return [plot_of(_rate())]
+
+    with pytest.raises(StateError):
+        await watched.of("run", fail)
+    assert len(await watched.of("run", make)) == 1
 
 
 async def test_a_user_who_watches_a_run_costs_no_count_of_its_rows(
