@@ -135,11 +135,11 @@ class ConsoleStore:
         with self.database.write() as connection:
             same = (users.c.key == key,) if epoch is None else (users.c.key == key, users.c.epoch == epoch)
             changed = connection.execute(update(users).where(*same).values(values)).rowcount
-            if not changed and epoch is not None:
+            if not changed:
                 return False
             connection.execute(delete(sessions).where(sessions.c.user_key == key))
-            _add_entry(connection, entry if changed else None)
-            return bool(changed)
+            _add_entry(connection, entry)
+            return True
 
     @repeated
     def remove_user(self, name: str, at: float, *, entry: AuditRecord | None = None) -> bool:

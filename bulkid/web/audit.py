@@ -1,8 +1,8 @@
 """The audit log: records the actions of users and programs, and what was refused to them."""
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Collection
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -39,6 +39,7 @@ _ABOUT_USER: Final = ("password changed", "password change refused", "role chang
 """Actions that are security events of the user who is their subject; an admin may have done them in a terminal."""
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 _MAX_TEXT: Final = 500  # characters of a name or message that the table keeps
 _REFUSED: Final = 400  # the least status of a response that refuses
@@ -59,22 +60,28 @@ async def record_action(
     await in_thread(console_of(request).store.add_audit_entry, entry)
 
 
+class RecordedAction(Protocol[T_co]):
+    """A change that writes its entry of the audit log itself."""
+
+    def __call__(self, *, entry: AuditRecord) -> Awaitable[T_co]:
+        """Make the change, and add the entry."""
+
+
 async def do_recorded(
     request: web.Request,
-    act: Callable[[AuditRecord], Awaitable[T]],
+    act: RecordedAction[T],
     action: str,
     subject: str = "",
     detail: str = "",
     *,
     principal: str = "",
 ) -> T:
-    """Do what ``act`` does, which keeps the entry that it is given together with its change, in one transaction.
+    """Await ``act``, which writes its change and the entry in one transaction; return its result.
 
-    So there is no such change without its entry, and no entry of a change that did not happen. ``act`` returns
-    something false, or raises an error, if it changed nothing: its refusal is recorded then. For the other arguments
-    see :func:`record_action`.
+    If ``act`` changes nothing, it returns a false value or raises an error, and :func:`audit_requests` records the
+    outcome of the request instead. For the other arguments see :func:`record_action`.
     """
-    done = await act(_entry(request, action, subject, detail, principal))
+    done = await act(entry=_entry(request, action, subject, detail, principal))
     if done:
         request[_RECORDED] = True
     return done

@@ -62,7 +62,7 @@ ROUTES: Final = (
     Route("GET", "/health", site_pages.health, None, DATA, any_host=True),
     Route("GET", "/enter", site_pages.enter, None),
     Route("POST", "/signin", site_pages.sign_in, None),
-    Route("POST", "/signout", site_pages.sign_out, VIEWER),
+    Route("POST", "/signout", site_pages.sign_out, VIEWER, action="sign-out"),
     Route("POST", "/signout-everywhere", site_pages.sign_out_everywhere, VIEWER, action="sign-out everywhere"),
     Route("GET", "/account", site_pages.account, VIEWER),
     Route("POST", "/account/link", site_pages.new_link, ADMIN),

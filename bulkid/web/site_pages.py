@@ -12,7 +12,7 @@ from aiohttp.web import HTTPSeeOther
 from bulkid import runs
 from bulkid.clock import iso_utc
 from bulkid.errors import BulkidError, UsageError
-from bulkid.journal.console_store import AuditRecord, UserRecord
+from bulkid.journal.console_store import UserRecord
 from bulkid.journal.names import LONGEST_NAME
 from bulkid.runs.concurrency import in_thread
 from bulkid.sheet.formula_escape import escape_formula
@@ -56,8 +56,9 @@ async def enter(request: web.Request) -> web.StreamResponse:
         return page(request, "signin.html", status=401, next="/", failed=failed)
     response = redirect("/")
     key, epoch, address = authenticator.user_key, authenticator.epoch, client_address(request)
-    begin = partial(console.sessions.begin, request, response, user_key=key, epoch=epoch, address=address)
+    begin = partial(console.sessions.begin, request, response, key, epoch, address)
     if not await do_recorded(request, begin, "signed in", principal=authenticator.name):
+        await record_refusal(request, "link refused", detail=LINKS_DISABLED)
         return page(request, "signin.html", status=401, next="/", failed=LINKS_DISABLED)
     return response
 
@@ -73,8 +74,8 @@ async def sign_in(request: web.Request) -> web.StreamResponse:
     response = redirect(onward)
     try:
         done = await _check_password(request, authenticator, name, form.get("password", ""))
-        user, address = done.user, client_address(request)
-        begin = partial(sessions.begin, request, response, user_key=user.key, epoch=user.epoch, address=address)
+        user = done.user
+        begin = partial(sessions.begin, request, response, user.key, user.epoch, client_address(request))
         if not await do_recorded(request, begin, "signed in", principal=user.name):
             raise SignInError("The user was changed or removed at this moment.")  # noqa: TRY301 - as any other refusal
     except SignInError as error:
@@ -219,11 +220,8 @@ async def change_password(request: web.Request) -> web.StreamResponse:
             raise UsageError("The two new passwords differ: nothing was changed.")  # noqa: TRY301 - as any other refusal
         await in_thread(require_good_password, new, user.name)
         hashed = await authenticator.hash(new)
-
-        def change(entry: AuditRecord) -> bool:
-            return console.store.change_user(user.name, password_hash=hashed, epoch=done.user.epoch, entry=entry)
-
-        if not await do_recorded(request, lambda entry: in_thread(change, entry), "password changed", user.name):
+        change = partial(console.store.change_user, user.name, password_hash=hashed, epoch=done.user.epoch)
+        if not await do_recorded(request, partial(in_thread, change), "password changed", user.name):
             raise UsageError("The user was changed or removed at this moment: sign in again.")  # noqa: TRY301
     except (SignInError, UsageError) as error:
         wait_s = error.wait_s if isinstance(error, SignInError) else 0.0
@@ -231,10 +229,7 @@ async def change_password(request: web.Request) -> web.StreamResponse:
         return _with_wait(await account(request, failed=str(error), status=429 if wait_s else 400), wait_s)
     sessions.announce_end()
     response = redirect("/account")
-    begun = await sessions.begin(
-        request, response, user_key=user.key, epoch=done.user.epoch + 1, address=client_address(request)
-    )
-    if begun:
+    if await sessions.begin(request, response, user.key, done.user.epoch + 1, client_address(request)):
         sessions.set_cookie(response, sessions.device_cookie_name, new_device_cookie(user.key, hashed), DEVICE_S)
     else:
         sessions.forget_cookie(response)
@@ -287,12 +282,9 @@ async def issue(request: web.Request) -> web.StreamResponse:
         await _confirm_user(request)
         role = Role.of(word)
         require_issuable(name, role, owner)
-
-        def make(entry: AuditRecord) -> str:
-            return issue_token(console.store, name, role, owner, now, expires_at=expires_at, entry=entry)
-
+        make = partial(issue_token, console.store, name, role, owner, now, expires_at=expires_at)
         detail = f"{role.word}, expires at {iso_utc(expires_at)}"
-        token = await do_recorded(request, lambda entry: in_thread(make, entry), "token issued", name, detail)
+        token = await do_recorded(request, partial(in_thread, make), "token issued", name, detail)
     except SignInError as error:
         return _with_wait(await _no_token(request, str(error), "current", 429 if error.wait_s else 400), error.wait_s)
     except KeyError:
@@ -310,11 +302,8 @@ async def _no_token(request: web.Request, reason: str, wrong_field: str, status:
 async def revoke(request: web.Request) -> web.StreamResponse:
     """Revoke a token for good."""
     console, token_id = console_of(request), request.match_info["token"]
-
-    def revoke(entry: AuditRecord) -> bool:
-        return console.store.revoke_token(token_id, console.clock.now(), entry=entry)
-
-    if not await do_recorded(request, lambda entry: in_thread(revoke, entry), "token revoked", token_id):
+    change = partial(console.store.revoke_token, token_id, console.clock.now())
+    if not await do_recorded(request, partial(in_thread, change), "token revoked", token_id):
         raise UsageError("There is no such token, or it has been revoked already.")
     raise HTTPSeeOther("/tokens")
 

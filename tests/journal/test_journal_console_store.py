@@ -117,6 +117,7 @@ def test_a_change_and_its_entry_of_the_audit_log_are_kept_together_or_not_at_all
     for number in range(2):
         removed = console.remove_user("ada", 3.0, entry=entry(f"removed {number}"))
         expect(done=removed, action=f"removed {number}")
+    expect(done=console.change_user("ada", role="viewer", entry=entry("changed")), action="changed")
     assert kept == [
         "added",
         "token of ada",

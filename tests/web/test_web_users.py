@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from bulkid import runs
 from bulkid.errors import UsageError
-from bulkid.journal.console_store import ConsoleStore
+from bulkid.journal.console_store import ConsoleStore, SessionStore
 from bulkid.web.auth import passwords
 from bulkid.web.auth.access import Principal, Role
 from bulkid.web.auth.passwords import hash_password, is_right, require_good_password
@@ -597,3 +597,23 @@ async def test_signing_in_and_out_and_the_making_of_links_are_in_the_audit_log(t
         entries, _ = local.console.store.audit_page(0, 10)
         assert [entry.action for entry in reversed(entries)] == ["signed in", "sign-in link made"]
         assert all(key not in f"{entry.subject} {entry.detail}" for entry in entries)
+
+
+async def test_a_sign_in_link_that_users_have_replaced_is_recorded_as_refused(tmp_path: Path) -> None:
+    async with world(tmp_path) as local, local.another_browser() as other:
+        link = local.authenticator.new_link()
+        local.console.store.add_user("ada", "admin", HASH, 1.0)
+        assert (await other.get(f"/enter?key={link}")).status == 401
+        assert [entry.action for entry in local.console.store.audit_entries()] == ["signed in", "link refused"]
+
+
+@pytest.mark.parametrize(("path", "action"), [("/signout", "sign-out"), ("/signout-everywhere", "sign-out everywhere")])
+async def test_a_sign_out_whose_session_has_ended_meanwhile_is_recorded_by_the_name_of_its_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, action: str
+) -> None:
+    async with team(tmp_path) as console, signed_in(console, "olaf") as olaf:
+        await olaf.get("/")
+        for method in ("end", "end_all"):
+            monkeypatch.setattr(SessionStore, method, lambda *_: False)  # another request has ended it
+        assert (await olaf.post(path, {"current": PASSWORD})).status == 401  # the page after it
+        assert [entry.action for entry in console.console.store.audit_entries()] == ["signed in", action]

@@ -53,11 +53,11 @@ class Sessions:
         self,
         request: web.Request,
         response: web.Response,
-        entry: AuditRecord | None = None,
-        *,
         user_key: str,
         epoch: int,
         address: str,
+        *,
+        entry: AuditRecord | None = None,
     ) -> bool:
         """Begin a session in place of the one that the browser may have; give the browser its cookie.
 
