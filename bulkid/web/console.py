@@ -413,7 +413,7 @@ class Console:
         return upload if upload.path.absolute() == path else None
 
     def require_same_server(self, run: RunRecord, *, then: str) -> None:
-        """Raise UsageError, with a hint, for a run of another server than the console's; see the function."""
+        """Raise UsageError, with a hint, for a run of another server; see the function of this name."""
         require_same_server(run, self.target, self.options, then=then)
 
     def _require_resumable(self, run: RunRecord) -> None:

@@ -209,9 +209,7 @@ class UploadedSheets:
         try:
             run = runs.find_run(run_id, self._context.state_dir, self._context.database_url)
         except UsageError:
-            if upload.derived_from:
-                raise
-            return  # the run was pruned; its rows are in the sheet
+            return  # it was pruned: a retry has its rows in the sheet, and an undo or a rest is refused when planned
         require_same_server(run, self._target, self._options, then="Remove it here, or open it in that console.")
 
 
