@@ -932,35 +932,22 @@ def test_a_file_that_was_tried_is_run_also_when_its_trial_was_pruned(inbox: Inbo
     assert inbox.places() == {"archive": ["a-2.csv", "a.csv", "a_duplicate.csv"]}
 
 
-def test_a_content_that_was_run_on_another_server_is_run_here_too(inbox: Inbox) -> None:
+@pytest.mark.parametrize("is_pruned", [False, True])
+def test_a_content_that_was_run_on_another_server_is_run_here_too(inbox: Inbox, is_pruned: bool) -> None:
     inbox.sheet("a.csv", "A")
 
     async def work(server: Sandbox) -> None:
         async with Sandbox(SandboxOptions(accounts=20, limits=())) as other:
             assert (await inbox.work(other)).exit_code == 0
-        for _ in range(2):
-            inbox.sheet("b.csv", "A")
-            assert (await inbox.work(server)).exit_code == 0
-            assert names(server)["robot-0001"] == "A 1"
-
-    served(work)
-    assert inbox.places() == {"archive": ["a.csv", "b.csv", "b_duplicate.csv"]}
-
-
-def test_a_content_that_was_run_on_another_server_is_run_here_also_when_its_run_was_pruned(inbox: Inbox) -> None:
-    inbox.sheet("a.csv", "A")
-
-    async def work(server: Sandbox) -> None:
-        async with Sandbox(SandboxOptions(accounts=20, limits=())) as other:
-            assert (await inbox.work(other)).exit_code == 0
-            assert prune(-60.0, state_dir=inbox.root / "state").dropped
-            for place in (server, other):
+            if is_pruned:
+                assert prune(-60.0, state_dir=inbox.root / "state").dropped
+            for place in (server, server, other):
                 inbox.sheet("b.csv", "A")
                 assert (await inbox.work(place)).exit_code == 0
-        assert names(server)["robot-0001"] == "A 1"
+                assert names(server)["robot-0001"] == "A 1"
 
     served(work)
-    assert inbox.places() == {"archive": ["a.csv", "b.csv", "b_duplicate.csv"]}
+    assert inbox.places() == {"archive": ["a.csv", "b.csv", "b_duplicate-2.csv", "b_duplicate.csv"]}
 
 
 def test_a_content_whose_server_no_journal_knows_any_more_is_not_run_again_and_says_how_to(inbox: Inbox) -> None:
