@@ -17,7 +17,7 @@ from sqlalchemy import update
 from bulkid.engine.signals import Stop
 from bulkid.errors import ConnectionFailedError, InterruptedRunError, UsageError
 from bulkid.identity import client
-from bulkid.journal.claimed_files import ClaimedFiles
+from bulkid.journal.claimed_files import ClaimedFiles, FileState
 from bulkid.journal.schema import taken_files
 from bulkid.journal.store import open_journal
 from bulkid.model import FailureBound, QuotaRule, RunStatus
@@ -879,6 +879,23 @@ def test_outside_its_hours_a_job_has_a_file_pending_that_was_only_tried(
     served(work)
 
 
+def test_outside_its_hours_a_job_has_a_file_pending_that_is_only_to_be_moved(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next start moves it, wherever its run was sent."""
+    inbox.sheet("a.csv", "A")
+
+    async def work(server: Sandbox) -> None:
+        await interrupted_at("apply", inbox, server, monkeypatch)
+        with open_journal(inbox.root / "state") as journal:
+            journal.database.execute(update(taken_files).values(state=FileState.CLOSING.value, target="failed/a.csv"))
+        monkeypatch.setattr(job, "within_schedule", outside_the_window)
+        async with Sandbox(SandboxOptions(accounts=20)) as other:
+            assert (await inbox.work(other)).exit_code == 5
+
+    served(work)
+
+
 def test_a_run_of_another_server_holds_up_no_other_file_of_a_job(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that moves to another server for good would take no file any more, and no prune would remove the run."""
     inbox.sheet("a.csv", "A")
@@ -948,6 +965,7 @@ def test_a_content_that_was_run_on_another_server_is_run_here_too(inbox: Inbox, 
 
     served(work)
     assert inbox.places() == {"archive": ["a.csv", "b.csv", "b_duplicate-2.csv", "b_duplicate.csv"]}
+    assert not [note for note in inbox.notes if "not known" in note]
 
 
 def test_a_content_whose_server_no_journal_knows_any_more_is_not_run_again_and_says_how_to(inbox: Inbox) -> None:

@@ -115,6 +115,34 @@ async def test_many_that_do_not_exist_cost_three_look_ups(tmp_path: Path) -> Non
     assert sorted(looked_up) == [ids[0], ids[20], ids[40]]
 
 
+async def test_of_many_ids_that_are_no_guids_none_is_looked_up(tmp_path: Path) -> None:
+    """A server may refuse such an id, which does not show whether the account exists; the whole list does."""
+    server = Identity([account("a")])
+    async with server.served():
+        found = await plan(sheet(tmp_path, ("id",), [(f"nobody-{n}",) for n in range(60)]), server.target, tmp_path)
+    assert [row_error.code for row_error in found.row_errors] == ["unknown_account"] * 60
+    assert not [line for line in server.asked if "GET RobotAccount/" in line]
+
+
+async def test_many_that_the_list_leaves_out_after_group_requests_are_read_and_not_sent_again(tmp_path: Path) -> None:
+    ids = [str(UUID(int=number)) for number in range(60)]
+    server = Identity([account("a"), *map(account, ids)])
+    page = server.on_page
+
+    def hiding(*asked: Any) -> Answer:
+        status, body = page(*asked)
+        if not server.count("PUT Group"):
+            return status, body
+        return status, {"totalCount": 1, "results": [each for each in body["results"] if each["id"] == "a"]}
+
+    server.on_page = hiding  # type: ignore[method-assign]
+    path = sheet(tmp_path, ("id", "groups_to_add"), [(each, "Fin") for each in ids])
+    async with server.served():
+        result = await runs.run(path, server.target, options(tmp_path, via="groups"), context(tmp_path))
+    assert Counter(row["status"] for row in report(result)) == Counter(updated=60)
+    assert server.count("PUT RobotAccount") == 0
+
+
 def _without(account_id: str, answer: tuple[int, Any]) -> tuple[int, Any]:
     status, body = answer
     kept = [each for each in body["results"] if each["id"] != account_id]
