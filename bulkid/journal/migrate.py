@@ -52,7 +52,7 @@ Step = Callable[[Connection], None]
 
 
 def _create_without(connection: Connection, table: Table, *later: str) -> None:
-    """Create a table without the columns of later versions. SQLite before 3.35 cannot drop them from the newest one."""
+    """Create a table without the columns of later versions. SQLite before 3.35 cannot drop a column."""
     columns = [
         Column(each.name, each.type, primary_key=each.primary_key, nullable=each.nullable, unique=each.unique)
         for each in table.columns

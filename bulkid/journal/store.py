@@ -113,7 +113,7 @@ _INSERT_UNTOUCHED = InsertMany(
         }
     ),
     (*codec.PLANNED_COLUMNS, *_INTENT_COLUMNS),
-    safe={*codec.PLANNED_COLUMNS, *_INTENT_COLUMNS} - {"account_id", "name", "changes"},
+    safe=("run", "entry", "wish", "before", *_INTENT_COLUMNS),
 )
 _PLANNED_CHANGE_COLUMNS = tuple(planned_changes.c.keys())
 _INSERT_PLANNED_CHANGES = InsertMany(

@@ -34,7 +34,7 @@ def old_sqlite(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     def note(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
         statements.append(statement)
 
-    monkeypatch.setattr(sqlite3.dbapi2, "sqlite_version_info", backend.OLDEST)  # SQLAlchemy goes by it
+    monkeypatch.setattr(sqlite3.dbapi2, "sqlite_version_info", backend.MINIMUM_VERSION)  # SQLAlchemy goes by it
     monkeypatch.setattr(bulk, "_HAS_UPDATE_FROM", False)
     backend._for_all_files.cache_clear()
     event.listen(Pool, "connect", limit)

@@ -3,11 +3,13 @@
 import math
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from bulkid.clock import Clock
 from bulkid.engine.ledger import Ledger
@@ -199,6 +201,16 @@ async def test_an_answer_that_comes_after_all_was_given_up_still_counts(journal:
     assert (again.used, again.seconds_until_free) == (3, pytest.approx(8))
 
 
+async def test_an_answer_that_was_given_up_counts_beside_one_that_was_not(journal: Journal) -> None:
+    clock = FakeClock()
+    slept, other = (JournalLedger(journal, "org", owner, clock, hold_s=5.0) for owner in ("slept", "other"))
+    (first,) = (await slept.exchange([PUT3], 1, [], [])).slots
+    clock.advance(100)
+    (second,) = (await slept.exchange([PUT3], 1, [], [])).slots
+    await other.exchange([PUT3], 0, [], [])  # the first is forgotten
+    assert (await slept.exchange([PUT3], 0, [(first, 1.0), (second, 0.0)], [])).used == 2
+
+
 async def test_a_response_reported_twice_counts_once(journal: Journal) -> None:
     clock = FakeClock()
     ledger = JournalLedger(journal, "org", "run", clock)
@@ -260,6 +272,18 @@ async def test_slots_that_opened_leave_nothing_behind(journal: Journal) -> None:
     await ledger.exchange([PUT3], 0, [], [])
     with journal.database.read() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM slots").scalar() == 0
+
+
+async def test_the_slots_that_were_just_reserved_are_found_without_sorting_the_window(file_journal: Journal) -> None:
+    ledger, statements = JournalLedger(file_journal, "org", "run", FakeClock()), list[tuple[str, Any]]()
+    engine = file_journal.database.dialect.engine
+    event.listen(engine, "before_cursor_execute", lambda *call: statements.append((call[2], call[3])))
+    await ledger.exchange([PUT3], 3, [], [])
+    ((statement, values),) = [each for each in statements if "ORDER BY slots.slot" in each[0]]
+    with file_journal.database.read() as connection:
+        steps = [step.detail for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)]
+    assert len(steps) == 1
+    assert "organization_id=? AND method=? AND answered_at=?" in steps[0]
 
 
 async def test_a_reservation_that_cannot_be_kept_is_none(file_journal: Journal) -> None:

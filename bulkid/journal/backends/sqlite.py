@@ -26,7 +26,7 @@ from bulkid.journal.locks.file import FileLockHandle, is_held
 
 FILE_NAME = "bulkid.db"
 
-OLDEST = (3, 26)  # the SQLite of RHEL 8, whose Python 3.11 and 3.12 use it
+MINIMUM_VERSION = (3, 26)  # the SQLite of RHEL 8, whose Python 3.11 and 3.12 use it
 
 BUSY_S = 30.0  # how long a transaction waits for another process's; they take milliseconds
 # So many pages of log are taken over into the database at once. The plan of 20,000 accounts (15 MB) is taken over
@@ -80,10 +80,10 @@ class SqliteDialect(Dialect):
 
         A folder that was there before keeps its permissions.
         """
-        if sqlite3.sqlite_version_info < OLDEST:
-            oldest = ".".join(map(str, OLDEST))
+        if sqlite3.sqlite_version_info < MINIMUM_VERSION:
+            minimum = ".".join(map(str, MINIMUM_VERSION))
             raise StateError(
-                f"This Python has SQLite {sqlite3.sqlite_version}; bulkid needs SQLite {oldest} or later.",
+                f"This Python has SQLite {sqlite3.sqlite_version}; bulkid needs SQLite {minimum} or later.",
                 hint="Use a Python with a newer SQLite, or keep the state in PostgreSQL (BULKID_DATABASE_URL).",
             )
         state_dir = self._state_dir

@@ -69,8 +69,11 @@ _RESERVED_COLUMNS = ("organization_id", "method", "owner", "reserved_at", "held_
 _RESERVE = InsertMany(
     insert(slots).values({name: bindparam(name) for name in _RESERVED_COLUMNS}).inline(), _RESERVED_COLUMNS
 )
-# SQLite before 3.35 has no RETURNING. While the log is locked, its newest slots are those that were just reserved.
-_NEWEST = select(slots.c.slot).where(_LOG).order_by(slots.c.slot.desc()).limit(bindparam("count", type_=Integer))
+# SQLite before 3.35 has no RETURNING. While the log is locked, its newest slots are those that were just reserved. They
+# are in flight: with that condition the index gives them in order, without it all slots of the window are sorted.
+_NEWEST = (
+    select(slots.c.slot).where(_LOG, _IN_FLIGHT).order_by(slots.c.slot.desc()).limit(bindparam("count", type_=Integer))
+)
 _METHODS = (
     select(slots.c.method)
     .where(slots.c.organization_id == bindparam("log_organization"), _IN_FLIGHT)
