@@ -65,7 +65,7 @@ class ReportFormat:
     always: bool = False  # written whether it was asked for or not
     choice: bool = True  # --format takes it
     needs_end: bool = False  # it cannot be begun before the run has ended
-    modules: tuple[str, ...] = ()  # that `begin` and its file import
+    modules: tuple[str, ...] = ()  # imported by `begin` and by what it returns
 
 
 def _open(place: str, *arguments: object) -> Any:  # noqa: ANN401 - a file of the format's own kind
@@ -105,7 +105,7 @@ def wanted(names: Collection[str]) -> list[ReportFormat]:
 
 
 def import_writers(names: Collection[str]) -> None:
-    """Import all that writes the formats of these names, besides those that are always written."""
+    """Import the modules that write the formats of these names, and those that are always written."""
     for entry in wanted(names):
         for module in entry.modules:
             import_module(module)

@@ -7,13 +7,14 @@ import anyio
 import pytest
 
 from bulkid import runs
-from bulkid.model import Account, Action, Request
+from bulkid.model import Account, Action, Reply, Request
 from tests.support.life_server import (
     ORG,
     URL,
     LifeServer,
     go_on,
     journal_run,
+    refusal,
     rows_of,
     serving,
     statuses,
@@ -135,6 +136,38 @@ def test_the_rest_of_a_plan_file_is_compared_again_after_the_user_was_asked(serv
     assert (result.exit_code, statuses(tmp_path, trial.run.run_id)) == (1, expected)
 
 
+def test_a_trial_that_a_user_confirms_leaves_the_others_for_later(server: LifeServer, tmp_path: Path) -> None:
+    result = perform(tmp_path, server, plan_file(tmp_path, server), Asks(), first=1)
+    expected = {"first": "updated", "second": "pending", "third": "pending"}
+    assert (result.exit_code, statuses(tmp_path, result.run.run_id)) == (0, expected)
+
+
+def test_an_account_that_is_not_known_to_exist_after_the_user_was_asked_is_pending(
+    server: LifeServer, tmp_path: Path
+) -> None:
+    assert run_sheet(tmp_path, server).exit_code == 0
+    carry_out = server._carry_out
+
+    def hide() -> None:
+        server._carry_out = answer  # type: ignore[method-assign]
+
+    def answer(request: Request) -> Reply:
+        if request.method != "GET":
+            return carry_out(request)
+        if f"/{ORG}/id-1" in request.path:
+            return refusal(400, "Not this one.")
+        reply = carry_out(request)
+        assert isinstance(reply.payload, dict)
+        kept = [each for each in reply.payload["results"] if each["id"] != "id-1"]
+        return reply._replace(payload={**reply.payload, "results": kept})
+
+    result = perform(tmp_path, server, undo, Asks(hide))
+    assert names(server) == {"first": "Old", "second": "New", "third": "Old"}
+    expected = {"first": "updated", "second": "pending", "third": "updated"}
+    assert (result.exit_code, statuses(tmp_path, result.run.run_id)) == (3, expected)
+    assert "not known whether it still exists" in str(result.error)
+
+
 def test_the_progress_counts_accounts_that_were_left_alone_after_the_user_was_asked(
     server: LifeServer, tmp_path: Path
 ) -> None:
@@ -157,6 +190,15 @@ def test_accounts_are_read_once_more_only_where_a_user_was_asked(
     server.sent.clear()
     assert perform(tmp_path, server, undo, Asks() if asks else runs.Hooks()).summary["updated"] == 3
     assert server.count("GET", f"RobotAccount/{ORG}") == (2 if asks else 1)
+
+
+def test_accounts_are_read_once_where_nothing_is_left_to_change(server: LifeServer, tmp_path: Path) -> None:
+    assert run_sheet(tmp_path, server).exit_code == 0
+    for name in ("first", "second", "third"):
+        changing(server, name, "Old")()
+    server.sent.clear()
+    assert perform(tmp_path, server, undo, Asks()).summary["unchanged"] == 3
+    assert server.count("GET", f"RobotAccount/{ORG}") == 1
 
 
 def test_a_sheet_is_sent_as_it_was_confirmed(server: LifeServer, tmp_path: Path) -> None:

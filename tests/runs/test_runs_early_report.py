@@ -223,3 +223,13 @@ async def test_a_report_that_is_asked_for_while_the_run_goes_on_has_its_end_in_e
     assert len(lines) == COUNT
     assert all('"updated"' in line for line in lines)
     assert unfinished(tmp_path) == []
+
+
+def test_the_modules_are_imported_too_that_write_again_what_an_earlier_report_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "report.jsonl").touch()
+    imported: list[set[str]] = []
+    monkeypatch.setattr(finish, "import_writers", lambda names: imported.append({*names}))
+    finish.import_for_conclude(tmp_path, ("xlsx",), None)
+    assert imported == [{"jsonl", "xlsx"}]

@@ -105,14 +105,22 @@ async def test_many_that_a_list_does_not_show_are_looked_up_if_one_of_a_few_exis
     assert found == Counter(deleted=hidden, unchanged=60 - hidden)
 
 
-async def test_many_that_do_not_exist_cost_three_look_ups(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ids", "tried"),
+    [
+        pytest.param([str(UUID(int=number)) for number in range(62)], [0, 20, 40], id="GUIDs"),
+        pytest.param([f"none-{number:02}" for number in range(62)], [], id="none that a server must take"),
+    ],
+)
+async def test_many_that_do_not_exist_cost_at_most_three_look_ups(
+    ids: list[str], tried: list[int], tmp_path: Path
+) -> None:
     server = Identity([account("a")])
-    ids = [str(UUID(int=number)) for number in range(60)]
     async with server.served():
         found = await plan(sheet(tmp_path, ("id",), [(each,) for each in ids]), server.target, tmp_path)
-    assert [row_error.code for row_error in found.row_errors] == ["unknown_account"] * 60
+    assert [row_error.code for row_error in found.row_errors] == ["unknown_account"] * 62
     looked_up = [line.rpartition("/")[2] for line in server.asked if "GET RobotAccount/" in line]
-    assert sorted(looked_up) == [ids[0], ids[20], ids[40]]
+    assert sorted(looked_up) == [ids[number] for number in tried]
 
 
 async def test_of_many_ids_that_are_no_guids_none_is_looked_up(tmp_path: Path) -> None:

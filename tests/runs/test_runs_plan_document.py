@@ -63,6 +63,7 @@ def test_a_document_names_target_counts_changes_and_invalid_rows(ending: str, tm
 def test_a_long_line_of_a_workbook_gets_the_height_that_it_takes(tmp_path: Path) -> None:
     with closing(load_workbook(save_plan(a_plan("long " * 30), tmp_path / "plan.xlsx"))) as book:
         front = book["Plan"]
+        assert front.sheet_properties.pageSetUpPr.fitToPage
         lines = {str(row[0].value): front.row_dimensions[row[0].row].height for row in front.iter_rows()}
     assert lines["1 rename, 1 join, 1 leave"] is None
     assert [height for text, height in lines.items() if text.startswith("Finance -1")] == [30]

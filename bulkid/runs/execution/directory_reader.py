@@ -42,7 +42,7 @@ MAX_LOOK_UPS = 20
 """Missing accounts that are always looked up by id; more are only if reading the list again takes more GETs."""
 
 TRIED_IDS = 3
-"""How many are looked up of more that a complete list does not show: if one exists, the list is not to be trusted."""
+"""Ids that are looked up first where a complete list lacks more: if one of them exists, all are looked up."""
 
 MAX_READINGS = 3
 """How often the list is read if it changes during each reading."""
@@ -352,7 +352,7 @@ class _AccountReader:
         return not (self._missing_ids() or self._missing_names())
 
     async def _leaves_out_some(self, ids: Sequence[str]) -> bool:
-        """Whether one of a few missing accounts exists after all. A server may refuse ids that are no GUIDs."""
+        """Look up a few missing accounts, and return whether one exists. A server may refuse ids that are no GUIDs."""
         guids = [each for each in ids if _GUID.fullmatch(each)]
         tried = guids[:: max(1, len(guids) // TRIED_IDS)][:TRIED_IDS]
         await self._each(self._look_up, tried)

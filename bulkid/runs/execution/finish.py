@@ -177,8 +177,8 @@ def nothing_summary(command: str, status: RunStatus = RunStatus.REFUSED) -> dict
     return {**build_summary(record, {}, 0, None), "run_id": None}
 
 
-def import_what_concludes(folder: Path, formats: Collection[str], metrics_file: Path | None) -> None:
-    """Import all that :func:`conclude` and the metrics of a run need, before the run sends its first change.
+def import_for_conclude(folder: Path, formats: Collection[str], metrics_file: Path | None) -> None:
+    """Import the modules that :func:`conclude` and the metrics of a run need, before the run sends its first change.
 
     An administrator may update bulkid during a run of many hours: what is imported later could be of another version.
     """

@@ -31,7 +31,7 @@ from bulkid.runs.concurrency import in_thread, task_group, uncancelled, until_st
 from bulkid.runs.execution.apply import apply
 from bulkid.runs.execution.connection import Connection, connect, hold_lock
 from bulkid.runs.execution.directory_reader import read_directory
-from bulkid.runs.execution.finish import EARLY_ROWS, EarlyReport, conclude, import_what_concludes, nothing_summary
+from bulkid.runs.execution.finish import EARLY_ROWS, EarlyReport, conclude, import_for_conclude, nothing_summary
 from bulkid.runs.execution.planner import prepare, preview_of, require_within_limits, strategy_for
 from bulkid.runs.execution.reconcile import (
     RESUMED,
@@ -475,7 +475,7 @@ class Execution:
         return directory
 
     async def _apply(self, connection: Connection, plan: SendPlan) -> None:
-        await in_thread(import_what_concludes, self.folder, self.options.formats, self.context.after.metrics_file)
+        await in_thread(import_for_conclude, self.folder, self.options.formats, self.context.after.metrics_file)
         is_settled_in_part = self.resumed or plan.failed
         settled = await in_thread(self.journal.account_counts, self.record.run_id) if is_settled_in_part else {}
         await apply(
