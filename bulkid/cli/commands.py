@@ -36,7 +36,7 @@ from bulkid.config.settings import Settings
 from bulkid.engine.signals import Stop
 from bulkid.errors import EXIT_CHANGES, EXIT_OK, EXIT_USAGE, BulkidError, UsageError
 from bulkid.model import Action
-from bulkid.report.summary import METHODS, how_to_resume, reached_by
+from bulkid.report.summary import METHODS, how_to_resume, with_server_options
 from bulkid.text import as_argument, count_of
 
 if TYPE_CHECKING:
@@ -195,7 +195,9 @@ def _result_lines(result: "library.Pruned", named_by: Iterable[tuple[str, str]],
     if result.pending:
         kept = f"{count_of(len(result.pending), 'old run')} kept: rows are pending"
         lines.append(f"{kept}. To drop {'it' if len(result.pending) == 1 else 'them'} too, add --prune-pending.")
-        lines += [f"  {record.source}: {how_to_resume(reached_by(record, named_by))}" for record in result.pending]
+        lines += [
+            f"  {record.source}: {how_to_resume(with_server_options(record, named_by))}" for record in result.pending
+        ]
     if result.active:
         lines.append(f"{count_of(len(result.active), 'old run')} kept: under way.")
     return lines

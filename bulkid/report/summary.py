@@ -109,8 +109,8 @@ def server_options(run: RunRecord) -> str:
     return as_options(run.options.get(NAMED_BY) or ())
 
 
-def reached_by(run: RunRecord, named_by: Iterable[tuple[str, str]]) -> RunRecord:
-    """The run with options that name its server or state now, in place of those that it was begun with."""
+def with_server_options(run: RunRecord, named_by: Iterable[tuple[str, str]]) -> RunRecord:
+    """Return the run with other :func:`server_options`: these, and those that it had of other names."""
     given = {**dict(run.options.get(NAMED_BY) or ()), **dict(named_by)}
     return replace(run, options={**run.options, NAMED_BY: list(given.items())})
 
