@@ -134,6 +134,12 @@ def listing(items: Iterable[str], last: str = "and") -> str:
     return f"{', '.join(head)} {last} {tail}" if head else tail
 
 
+def first_of(items: Sequence[str], most: int, between: str = ", ") -> str:
+    """Join items; of more than ``most`` the first ones, and how many more there are."""
+    more = len(items) - most
+    return between.join(items[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def row_listing(rows: Iterable[int], count: int) -> str:
     """Name ``count`` rows: ``row 3``, ``rows 3 and 7``; of many only the first few, so that messages stay readable."""
     named = [str(row) for _, row in zip(range(_MAX_LISTED_ROWS), rows, strict=False)]

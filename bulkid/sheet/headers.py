@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bulkid.errors import SheetError
 from bulkid.resources import INFORMATION_COLUMNS, Resource, current
 from bulkid.sheet.cells import trim
-from bulkid.text import INVISIBLE, fold, printable_line, skeleton
+from bulkid.text import INVISIBLE, first_of, fold, printable_line, skeleton
 
 _MAX_LISTED = 50  # columns that a note names
 _MAX_NAMED_COLUMNS = 30  # columns of the sheet that an error names
@@ -190,9 +190,7 @@ def unused_note(
     ]
     if not names:
         return ""
-    shown = ", ".join(names[:_MAX_LISTED])
-    more = f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else ""
-    return f"Ignored {'column' if len(names) == 1 else 'columns'}: {shown}{more}."
+    return f"Ignored {'column' if len(names) == 1 else 'columns'}: {first_of(names, _MAX_LISTED)}."
 
 
 def column_label(headers: Sequence[str], index: int, *, quoted: bool = True, first: int = 0) -> str:
@@ -207,7 +205,7 @@ def column_label(headers: Sequence[str], index: int, *, quoted: bool = True, fir
 
 
 def _typeable(header: str) -> str:
-    """Write a header as a user can type it: without invisible characters, which do not count where it is named."""
+    """Write a header as a user can type it: without invisible characters, which no comparison counts."""
     return trim(_INVISIBLE.sub("", header))
 
 
@@ -263,12 +261,6 @@ def _list_columns(headers: Sequence[str], first: int) -> str:
     return ", ".join(names) + (", ..." if len(headers) > _MAX_NAMED_COLUMNS else "")
 
 
-def _first(columns: Sequence[str], between: str) -> str:
-    """Join what an error says of columns; of very many the first ones, and how many more there are."""
-    more = len(columns) - _MAX_NAMED_COLUMNS
-    return between.join(columns[:_MAX_NAMED_COLUMNS]) + (f" and {more:,} more" if more > 0 else "")
-
-
 def _refuse_near_misses(headers: Sequence[str], keys: Sequence[str], fields: Sequence[str], ignored: set[int]) -> None:
     close = [
         (_typeable(headers[index]), alias, _known()[header_key(alias)])
@@ -279,7 +271,7 @@ def _refuse_near_misses(headers: Sequence[str], keys: Sequence[str], fields: Seq
         header, _, name = close[0]
         sentences = [f'"{header}" is close to "{alias}" ({name})' for header, alias, name in close]
         raise SheetError(
-            f"A column might be misspelt: {_first(sentences, '; ')}.",
+            f"A column might be misspelt: {first_of(sentences, _MAX_NAMED_COLUMNS, '; ')}.",
             hint=f'Correct the header, or say what it is: --map "{header}={name}", or --ignore-column "{header}".',
         )
 
@@ -317,7 +309,7 @@ def _allowed_slips(letters: int) -> int:
 
 
 def _words(header: str) -> frozenset[str]:
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", trim(header))
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", _typeable(header))
     return frozenset(word.removesuffix("s") for word in re.split(r"[\s_\-]+", spaced.casefold()) if word)
 
 
@@ -329,7 +321,7 @@ def _refuse_duplicates(headers: Sequence[str], fields: Sequence[str], first: int
                 f"{column_label(headers, index, first=first)} ({column_letters(first + index)})" for index in columns
             ]
             raise SheetError(
-                f"{len(columns):,} columns mean {name}: {_first(labels, ', ')}.",
+                f"{len(columns):,} columns mean {name}: {first_of(labels, _MAX_NAMED_COLUMNS)}.",
                 hint="Keep one of them, or rename the others; --ignore-column leaves one out by its header.",
             )
 

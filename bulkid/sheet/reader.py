@@ -76,24 +76,24 @@ class Sheet(AbstractContextManager["Sheet"]):
         count = missing = 0
         with closing(self._raw(max(1, size))) as chunks:
             for chunk in chunks:
-                missing += self._missing_cells(chunk)
+                above = max(0, self._header_row - count)  # records of this chunk down to the header
+                below = chunk[above:]
+                missing += self._missing_cells(below)
                 if missing > MAX_MISSING:
                     raise self._too_few_cells(count + len(chunk), missing)
-                above = max(0, self._header_row - count)  # records of this chunk down to the header
-                rows = parser.parse_all(count + above + 1, chunk[above:])
+                rows = parser.parse_all(count + above + 1, below)
                 count += len(chunk)
                 for column in nulls:
                     nulls[column] += [row.cells[column] for row in rows].count(NULL)
                 if rows:
                     yield rows
-        found = [null_note(self.info.headers[column], cells) for column, cells in nulls.items() if cells > 1]
+        found = [null_note(self.info.headers, column, cells) for column, cells in nulls.items() if cells > 1]
         self.info = replace(self.info, notes=tuple(dict.fromkeys((*self.info.notes, *found))))
 
-    def _missing_cells(self, chunk: list[tuple[str, ...]]) -> int:
+    def _missing_cells(self, rows: list[tuple[str, ...]]) -> int:
         """Count the cells that rows have fewer than the header."""
         width = len(self.info.headers)
-        widths = list(map(len, chunk))
-        return sum(width - each for each in widths if each < width) if min(widths) < width else 0
+        return sum(width - each for each in map(len, rows) if each < width)
 
     def _too_few_cells(self, row: int, missing: int) -> SheetError:
         info = self.info

@@ -85,11 +85,11 @@ def change_columns(info: SheetInfo) -> list[int]:
     return [index for index, name in enumerate(info.fields) if name in wanted]
 
 
-def null_note(header: str, cells: int) -> str:
+def null_note(headers: Sequence[str], column: int, cells: int) -> str:
     """The note of a column in which some cells hold the word NULL. It is taken as it is: a group may have that name."""
     return (
-        f"{cells:,} cells of the column {quote(header)} hold the word NULL, which databases write for no value. It is "
-        "taken as a text: empty the cells that are to be blank."
+        f"{cells:,} cells of the column {column_label(headers, column)} hold the word NULL, which databases write for "
+        "no value. It is taken as a text: empty the cells that are to be blank."
     )
 
 

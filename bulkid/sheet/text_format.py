@@ -69,7 +69,7 @@ class TextForm(NamedTuple):
     delimiter: str  # one ASCII character
     sep_line: bool  # the first line is Excel's ``sep=;``: no record, and no row, since Excel does not show it
     fields: int  # the largest number of cells in one of the first records
-    is_even: bool  # whether most records may have so many; not where there are very many
+    is_even: bool  # whether the records may have nearly so many, and these are not very many: then pandas reads them
     notes: tuple[str, ...]  # sentences for the user
 
 
@@ -118,14 +118,11 @@ def _bound_lines(stream: BinaryIO, source: str) -> None:
 
 
 def _is_even(stream: BinaryIO, fields: int) -> bool:
-    """Whether most records may have so many cells: then nearly each cell takes a byte, that of its delimiter."""
+    """Whether the records may have half of so many cells on average: each takes a byte, its delimiter or line end."""
     if fields > _MAX_EVEN_FIELDS:
         return False
-    size = lines = 0
-    for block in _blocks(stream):
-        size += len(block)
-        lines += max(block.count(b"\n"), block.count(b"\r"))
-    return lines * fields <= 2 * size
+    lines = sum(max(block.count(b"\n"), block.count(b"\r")) for block in _blocks(stream))
+    return lines * fields <= 2 * stream.seek(0, io.SEEK_END)
 
 
 def open_text(stream: BinaryIO, form: TextForm) -> io.TextIOWrapper:

@@ -11,7 +11,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from itertools import islice
-from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from xml.parsers.expat import ExpatError
 
@@ -33,7 +32,7 @@ from bulkid.sheet.error_scan_ods import scan_ods, without_indents
 from bulkid.sheet.formula_escape import unescape_formula
 from bulkid.sheet.merged_cells import overlapping, without_covered
 from bulkid.sheet.table import ZIP_KINDS, Table
-from bulkid.text import fold, printable_line
+from bulkid.text import first_of, fold, printable_line
 
 if TYPE_CHECKING:
     from python_calamine import CalamineSheet, CalamineWorkbook
@@ -238,8 +237,7 @@ def _choose(book: "CalamineWorkbook", source: str, wanted: str | None) -> tuple[
 
 def _listed(names: list[str]) -> str:
     """Name worksheets on one line: the first of them, each cut to what Excel allows."""
-    shown = ", ".join(f'"{printable_line(name[:_MAX_SHEET_NAME])}"' for name in names[:_MAX_LISTED])
-    return shown + (f" and {len(names) - _MAX_LISTED:,} more" if len(names) > _MAX_LISTED else "")
+    return first_of([f'"{printable_line(name[:_MAX_SHEET_NAME])}"' for name in names], _MAX_LISTED)
 
 
 def _scanned(source: str, scan: Callable[[], _T]) -> _T:
@@ -259,15 +257,14 @@ def _scanned(source: str, scan: Callable[[], _T]) -> _T:
 
 def _check_size(source: str, sheets: Collection[ErrorScan]) -> None:
     """Refuse worksheets that take too much memory together."""
-    names = ("area", "declared", "cells", "text")
-    area, declared, cells, characters = (sum(map(attrgetter(each), sheets)) for each in names)
+    area, declared = sum(each.area for each in sheets), sum(each.declared for each in sheets)
+    cells, characters = sum(each.cells for each in sheets), sum(each.text for each in sheets)
     for places, most in ((area, largest_area(cells)), (declared, MAX_AREA)):
-        if places <= most:
-            continue
-        raise SheetError(
-            f"{source}: the {cells:,} cells of the worksheet spread over {places:,} places, more than {most:,}.",
-            hint="A stray cell far out does that: delete the rows and columns after the last one in use, and save.",
-        )
+        if places > most:
+            raise SheetError(
+                f"{source}: the {cells:,} cells of the worksheet spread over {places:,} places, more than {most:,}.",
+                hint="A stray cell far out does that: delete the rows and columns after the last one in use, and save.",
+            )
     if characters > MAX_TEXT:
         raise SheetError(
             f"{source}: the cells of the worksheet hold {characters >> 20:,} million characters, more than "

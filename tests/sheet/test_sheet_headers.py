@@ -148,6 +148,7 @@ def test_a_header_with_an_invisible_character_is_named_by_what_a_user_sees_and_t
     assert fields(header, "id", ignore_columns=("robto",)) == ("", "robot_account_id")
     assert unused_note(["id", other], fields("id", other)) == 'Ignored column: "Notes".'
     assert fields(f"na{invisible}me", f"display{invisible}_name") == ("name", "display_name")
+    assert near_miss(f"remove{invisible} groups") == near_miss("remove groups") == "groups to remove"
 
 
 def test_ignore_leaves_a_known_or_near_column_alone() -> None:

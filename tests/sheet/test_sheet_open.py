@@ -164,7 +164,8 @@ def test_a_file_that_changes_while_it_is_read_ends_in_a_sheet_error(tmp_path: Pa
 
 
 def test_cells_that_hold_the_word_null_are_noted_for_each_column_that_changes_accounts() -> None:
-    lines = ["name,display_name,groups_to_add,remark", "NULL,NULL,Null,NULL", "NULL2,NULL,,NULL", "r3,x,NULL,NULL"]
+    header = "name,display\u200b_name,groups_to_add,remark"
+    lines = [header, "NULL,NULL,Null,NULL", "NULL2,NULL,,NULL", "r3,x,NULL,NULL"]
     with open_sheet(io.BytesIO("\n".join(lines).encode())) as sheet:
         (before,) = sheet.info.notes
         for _ in range(2):

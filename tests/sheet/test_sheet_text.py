@@ -52,16 +52,16 @@ def test_records_are_those_of_the_csv_module_whatever_the_chunks_and_the_width(
     text: str, width: int, is_even: bool, size: int
 ) -> None:
     form = TextForm("utf-8-sig", ",", sep_line=False, fields=width, is_even=is_even, notes=())
-    try:
-        found = [bare(cells) for chunk in records(io.BytesIO(text.encode()), "s", form, size) for cells in chunk]
-    except SheetError as error:
-        found = [("never closed",)] if "never closed" in error.message else []
-        with pytest.raises(csv.Error):
-            list(csv.reader(io.StringIO(text, newline=""), strict=True))
-        expected = [("never closed",)]
-    else:
-        expected = [bare(cells) for cells in csv.reader(io.StringIO(text, newline=""))]
-    assert found == expected
+    *expected, last = csv.reader(io.StringIO(f"{text}\nend", newline=""))
+    chunks = records(io.BytesIO(text.encode()), "s", form, size)
+    if last != ["end"]:  # a quote that is never closed takes it in
+        with pytest.raises(SheetError, match=f"row {len(expected) + 1} opens a double quote that is never closed"):
+            list(chunks)
+        return
+    found = list(chunks)
+    assert all(len(chunk) <= size for chunk in found)
+    expected = list(csv.reader(io.StringIO(text, newline="")))
+    assert [bare(cells) for chunk in found for cells in chunk] == list(map(bare, expected))
 
 
 def test_a_text_whose_records_grow_longer_and_longer_is_read_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,6 +92,19 @@ def test_one_long_record_makes_no_cells_in_the_others(at: int) -> None:
     assert max(len(chunk) for chunk in chunks[-2:]) * 4002 <= csv_reader._CELLS_PER_CHUNK + 4002
 
 
+@pytest.mark.parametrize("is_even", [True, False])
+def test_a_chunk_has_a_bounded_number_of_cells(is_even: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_reader, "_CELLS_PER_CHUNK", 12)
+    form = TextForm("utf-8-sig", ",", sep_line=False, fields=4, is_even=is_even, notes=())
+    sizes = [len(chunk) for chunk in records(io.BytesIO(b"a,b,c,d\n" * 8), "s", form, 100)]
+    assert (sum(sizes), max(sizes)) == (8, 3)
+
+
+def test_a_text_that_the_csv_module_reads_stays_open_where_a_reading_ends_early() -> None:
+    """The search for the header ends before the last row."""
+    assert len(read("name" + ",x" * 1000 + "\n" + "r\n" * 150)[1]) == 150
+
+
 def test_a_record_longer_than_any_spreadsheet_is_refused_with_its_cells() -> None:
     text = "name\n" + "r\n" * 40 + "r,,\nr,,,,,\nr" + "," * csv_reader.MAX_COLUMNS
     assert "row 44 has 16,385 cells" in refused(text)
@@ -101,7 +114,7 @@ def test_a_record_longer_than_any_spreadsheet_is_refused_with_its_cells() -> Non
 def test_rows_that_leave_out_nearly_all_cells_of_a_wide_header_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "name" + ",x" * 999 + "\n" + "r\n" * 20
     monkeypatch.setattr(reader, "MAX_MISSING", 20 * 999)
-    assert len(read(text)[1]) == 20
+    assert len(read("\n" * 30 + text)[1]) == 20, "the rows above the header get no cells"
     monkeypatch.setattr(reader, "MAX_MISSING", 20 * 999 - 1)
     message = refused(text)
     assert message.startswith("s.csv: the header has 1,000 cells, but most rows have far fewer: down to row 21 they")
@@ -207,11 +220,17 @@ def test_a_record_wider_than_any_spreadsheet_is_refused() -> None:
     assert "row 52 has 16,500 cells" in refused("name\n" + "a\n" * 50 + "," * 16_499 + "x\n")
 
 
-@given(st.lists(st.text(st.sampled_from("'=+-@ a\t\u200b,\n"), max_size=5).filter(bool), min_size=1, max_size=4))
-def test_cells_that_a_report_has_defused_come_back_as_they_were(cells: list[str]) -> None:
+@given(
+    st.lists(st.text(st.sampled_from("'=+-@ a\t\u200b,\n"), max_size=5).filter(bool), min_size=1, max_size=4),
+    st.sampled_from([0, 1000]),
+)
+def test_cells_that_a_report_has_defused_come_back_as_they_were(cells: list[str], blank_headers: int) -> None:
+    """So many blank headers that the csv module reads the text, or none."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerows([["name", "display_name"], *(["r", escape_formula(cell)] for cell in cells)])
+    writer.writerows(
+        [["name", "display_name"] + [""] * blank_headers, *(["r", escape_formula(cell)] for cell in cells)]
+    )
     _, rows = read(out.getvalue(), size=2)
     assert [row.cells[1] for row in rows] == cells
 

@@ -30,7 +30,7 @@ from bulkid.resources import current
 from bulkid.runs.concurrency import task_group
 from bulkid.runs.execution.account_list import OVERLAP, Listing, read_list
 from bulkid.runs.inputs.run_input import AccountLookup
-from bulkid.text import count_of, fold, fold_all
+from bulkid.text import count_of, first_of, fold, fold_all
 
 PAGE_SIZE = 1000
 """Accounts per page: the maximum of the API (``top`` 0-1000)."""
@@ -175,8 +175,7 @@ def _require_group_ids(lookup: AccountLookup, accounts: Iterable[Account], refus
 
 
 def _sample(names: Sequence[str]) -> str:
-    shown = ", ".join(f'"{name}"' for name in names[:_SAMPLE_SIZE])
-    return f"{shown} and {len(names) - _SAMPLE_SIZE} more" if len(names) > _SAMPLE_SIZE else shown
+    return first_of([f'"{name}"' for name in names], _SAMPLE_SIZE)
 
 
 async def read_accounts_again(
