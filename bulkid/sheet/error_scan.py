@@ -29,14 +29,7 @@ Range = tuple[tuple[int, int], tuple[int, int]]
 MAX_AREA = 20_000_000
 """Places that the cells of a worksheet may spread over; calamine takes about 30 bytes for each, empty or not."""
 
-_ROOM_TO_SPREAD, _PLACES_PER_CELL = 4_000_000, 4
-
-
-def largest_area(cells: int) -> int:
-    """How many places so many cells may spread over: a few cells far from the others take as much memory as many."""
-    return min(MAX_AREA, _ROOM_TO_SPREAD + _PLACES_PER_CELL * cells)
-
-
+_ROOM_TO_SPREAD, _PLACES_PER_CELL = 4_000_000, 4  # places that any cells may spread over, and more for each cell
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
 """The size of a worksheet in Excel and LibreOffice."""
 
@@ -79,6 +72,11 @@ class ErrorScan:
     cells: int = 0  # that hold something, or more
     declared: int = 0  # places that an .xls declares: calamine makes room for them, and does not fill it
     is_indented: bool = False  # of an .ods: white space stands between the tags of its table
+
+
+def largest_area(cells: int) -> int:
+    """How many places so many cells may spread over: a few cells far from the others take as much memory as many."""
+    return min(MAX_AREA, _ROOM_TO_SPREAD + _PLACES_PER_CELL * cells)
 
 
 # --- xlsx

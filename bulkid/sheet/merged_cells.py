@@ -52,7 +52,7 @@ def without_covered(chunks: Iterable[Rows], first: int, merged: Sequence[Range])
 
 
 def _blanked(rows: Rows, above: int, first: int, merged: Sequence[Range]) -> Rows:
-    """Blank the covered cells of rows, above which so many others stand."""
+    """Blank the covered cells of rows; ``above`` is how many rows stand above them."""
     width = max(map(len, rows), default=0)
     changed: dict[int, list[str]] = {}
     for (top, left), (bottom, right) in merged:
