@@ -217,6 +217,12 @@ def test_a_few_cells_may_not_spread_as_far_as_many(monkeypatch: pytest.MonkeyPat
             assert "stray cell" in message
 
 
+def test_cells_with_a_format_alone_may_lie_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bulkid.sheet.error_scan._ROOM_TO_SPREAD", 100)
+    row = '<row r="2"><c r="A2" t="str"><v>r</v></c></row><row r="7"><c r="Z7" s="0"/></row>'
+    assert len(read(sheet_books.xlsx({"S": f"{HEAD}{row}"}), "s.xlsx")[1]) == 1
+
+
 @pytest.mark.parametrize("name", ["s.xlsx", "s.xlsb", "s.xls", "s.ods"])
 def test_so_it_is_in_every_format(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[list[sheet_books.Cell]] = [["name", "groups"], *[["r", None]] * 3, [None] * 9 + ["x"]]

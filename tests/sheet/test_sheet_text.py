@@ -13,7 +13,7 @@ from bulkid.model import SheetRow
 from bulkid.sheet import Sheet, SheetOptions, csv_reader, open_sheet, reader
 from bulkid.sheet.csv_reader import records
 from bulkid.sheet.formula_escape import escape_formula
-from bulkid.sheet.text_format import TextForm, open_text
+from bulkid.sheet.text_format import TextForm, examine, open_text
 
 
 def read(
@@ -80,6 +80,15 @@ def test_a_text_whose_records_grow_longer_and_longer_is_read_twice_at_most(monke
     assert len(readings) == 2
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "is_even"),
+    [(2, 2, True), (1000, 1000, True), (10, 6, True), (10, 1, False), (1001, 1001, False)],
+)
+def test_pandas_reads_a_text_whose_rows_are_about_as_long_as_its_header(header: int, row: int, is_even: bool) -> None:
+    text = "," * (header - 1) + "a\n" + ("," * (row - 1) + "b\n") * 50
+    assert examine(io.BytesIO(text.encode()), "s", SheetOptions(), tabs=False).is_even == is_even
+
+
 @pytest.mark.parametrize("at", [0, 1, 2500], ids=["header", "second", "later"])
 def test_one_long_record_makes_no_cells_in_the_others(at: int) -> None:
     lines = ["name,display_name", *(f"r{number},d" for number in range(5000))]
@@ -116,8 +125,8 @@ def test_rows_that_leave_out_nearly_all_cells_of_a_wide_header_are_refused(monke
     monkeypatch.setattr(reader, "MAX_MISSING", 20 * 999)
     assert len(read("\n" * 30 + text)[1]) == 20, "the rows above the header get no cells"
     monkeypatch.setattr(reader, "MAX_MISSING", 20 * 999 - 1)
-    message = refused(text)
-    assert message.startswith("s.csv: the header has 1,000 cells, but most rows have far fewer: down to row 21 they")
+    message = refused(text + "r" + "," * 1500)  # what one row has more makes up for nothing
+    assert message.startswith("s.csv: the header has 1,000 cells, but most rows have far fewer: down to row 22 they")
 
 
 def test_a_cell_too_long_for_the_csv_module_is_refused_with_its_row() -> None:
